@@ -1,0 +1,43 @@
+"""Streams of data for machine learning, sampled exactly as meant.
+
+A factory is any zero-argument callable that returns an iterable. A combinator takes factories and returns a factory.
+Nothing is opened, loaded or drawn until the factory is called, and each call starts afresh.
+"""
+
+from pescador_fn.batches import batch, cache, shuffle, unbatch
+from pescador_fn.curried import pipe
+from pescador_fn.factory import Factories, Factory, Node
+from pescador_fn.items import cycle, filter_items, keras_tuples, map_items, skip, take, tuples
+from pescador_fn.mux import chain_mux, round_robin_mux, shuffled_mux
+from pescador_fn.shape import label, lift, seeded
+from pescador_fn.sources import Source, source
+from pescador_fn.stochastic import stochastic_mux
+from pescador_fn.stream import Stream
+
+__all__ = [
+    "Factories",
+    "Factory",
+    "Node",
+    "Source",
+    "Stream",
+    "batch",
+    "cache",
+    "chain_mux",
+    "cycle",
+    "filter_items",
+    "keras_tuples",
+    "label",
+    "lift",
+    "map_items",
+    "pipe",
+    "round_robin_mux",
+    "seeded",
+    "shuffle",
+    "shuffled_mux",
+    "skip",
+    "source",
+    "stochastic_mux",
+    "take",
+    "tuples",
+    "unbatch",
+]

@@ -1,0 +1,203 @@
+"""Rows to batches and back: pure functions of arrays, scalars, strings, dicts and tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from pescador_fn.errors import show
+
+__all__ = ["collate", "rows_of"]
+
+_form = attrgetter("dtype", "shape")
+_NUMBERS = "biufc"
+
+
+def collate(rows: Sequence[Any], axis: int | None, path: str = "") -> Any:
+    """One batch of the same form as its rows, all of which are of one form."""
+    first = rows[0]
+    if isinstance(first, Mapping):
+        return _collate_dicts(rows, axis, path)
+    if isinstance(first, tuple):
+        _check_lengths(rows, path)
+        columns = [collate(column, axis, f"{path}[{k}]") for k, column in enumerate(zip(*rows, strict=True))]
+        return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
+    if type(first) is np.ndarray:
+        form = _form(first)
+        if axis is None and first.dtype.kind in _NUMBERS and _all_of_form(rows, form):
+            try:
+                # Joining bytes is the fastest stack there is for small rows; it wants them contiguous.
+                return np.frombuffer(bytearray().join(rows), form[0]).reshape(len(rows), *form[1])
+            except (BufferError, ValueError):
+                pass
+        return _join(rows, axis, path)
+    if _is_array(first) or any(map(_is_array, rows)):
+        return _join(rows, axis, path)
+    return _collate_scalars(rows, axis, path)
+
+
+def _all_of_form(rows: Sequence[Any], form: Any) -> bool:
+    try:
+        return set(map(type, rows)) == {np.ndarray} and list(map(_form, rows)).count(form) == len(rows)
+    except AttributeError:
+        return False
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | list) or (hasattr(type(value), "__array__") and not isinstance(value, np.generic))
+
+
+def _where(path: str) -> str:
+    return f"batch: {path or 'the item'}"
+
+
+def _collate_dicts(rows: Sequence[Any], axis: int | None, path: str) -> dict[Any, Any]:
+    keys = list(rows[0])
+    for position, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TypeError(
+                f"{_where(path)} is a dict at position 0 and {show(row)} at position {position}; yield items of one form"
+            )
+        if len(row) != len(keys) or row.keys() != rows[0].keys():
+            odd = [key for key in keys if key not in row] or [key for key in row if key not in rows[0]]
+            raise ValueError(
+                f"{_where(path)} has the keys {show(keys)} at position 0 and {show(list(row))} at position {position}; "
+                f"yield {odd[0]!r} in every item or in none"
+            )
+    return {
+        key: collate([row[key] for row in rows], axis, f"{path}[{key!r}]") for key in keys
+    }
+
+
+def _check_lengths(rows: Sequence[Any], path: str) -> None:
+    size = len(rows[0])
+    for position, row in enumerate(rows):
+        if not isinstance(row, tuple) or len(row) != size:
+            raise ValueError(
+                f"{_where(path)} is a tuple of {size} at position 0 and {show(row)} at position {position}; "
+                "yield tuples of one length"
+            )
+
+
+def _join(rows: Sequence[Any], axis: int | None, path: str) -> Any:
+    """Stack along a new axis, or join along a given one."""
+    arrays = []
+    for position, row in enumerate(rows):
+        try:
+            array = row if isinstance(row, np.ma.MaskedArray) else np.asarray(row)
+        except ValueError as error:
+            raise ValueError(f"{_where(path)} is not an array at position {position}: {error}; yield even lists") from error
+        if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
+            raise TypeError(
+                f"{_where(path)} is an array at one position and {show(row)} at position {position}; yield items of one form"
+            )
+        arrays.append(array)
+    _check_forms(arrays, axis, path)
+    masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+    library: Any = np.ma if masked else np
+    return library.stack(arrays) if axis is None else library.concatenate(arrays, axis=axis)
+
+
+def _check_forms(arrays: list[Any], axis: int | None, path: str) -> None:
+    first = arrays[0]
+    if axis is not None and not -first.ndim <= axis < first.ndim:
+        raise ValueError(
+            f"{_where(path)} has shape {first.shape}, which has no axis {axis} to join along; "
+            "use axis=None to stack along a new one"
+        )
+    ours = _frame(first, axis)
+    for position, array in enumerate(arrays):
+        if _frame(array, axis) != ours:
+            raise ValueError(
+                f"{_where(path)} has shape {first.shape} at position 0 and {array.shape} at position {position}; "
+                "bring the items to one shape before batching"
+            )
+        if array.dtype != first.dtype and _family(array) != _family(first):
+            raise TypeError(
+                f"{_where(path)} has dtype {first.dtype} at position 0 and {array.dtype} at position {position}; "
+                "yield arrays of one kind"
+            )
+
+
+def _frame(array: Any, axis: int | None) -> Any:
+    """What must be equal: the shape, without the axis that is joined along."""
+    if axis is None:
+        return array.shape
+    axis %= max(array.ndim, 1)
+    return array.ndim, array.shape[:axis], array.shape[axis + 1 :]
+
+
+def _family(array: Any) -> str:
+    kind: str = array.dtype.kind
+    return _NUMBERS if kind in _NUMBERS else kind
+
+
+def _collate_scalars(rows: Sequence[Any], axis: int | None, path: str) -> Any:
+    if axis is not None:
+        raise ValueError(f"{_where(path)} is {show(rows[0])}, which has no axis {axis} to join along; use axis=None")
+    kinds = set(map(type, rows))
+    if kinds == {float}:
+        return np.array(rows)
+    number = (bool, int, float, complex, np.number, np.bool_)
+    if all(issubclass(kind, number) for kind in kinds):
+        made = np.array(rows)
+        if made.dtype.kind == "f" and all(issubclass(kind, int | np.integer) for kind in kinds):
+            made = _objects(rows)  # integers too large for any integer type would lose digits
+        return made
+    if all(issubclass(kind, str) for kind in kinds):
+        # numpy strips trailing NULs from its strings.
+        return _objects(rows) if any(row.endswith("\0") for row in rows) else np.array(rows)
+    if all(issubclass(kind, np.generic) for kind in kinds) and len({kind.__mro__[1] for kind in kinds}) == 1:
+        return np.array(rows)
+    if len(kinds - {type(None)}) > 1:
+        odd = next(position for position, row in enumerate(rows) if type(row) is not type(rows[0]))
+        raise TypeError(
+            f"{_where(path)} is {show(rows[0])} at position 0 and {show(rows[odd])} at position {odd}; "
+            "yield items of one form"
+        )
+    return _objects(rows)
+
+
+def _objects(rows: Sequence[Any]) -> Any:
+    made = np.empty(len(rows), dtype=object)
+    made[:] = rows
+    return made
+
+
+def rows_of(found: Any) -> Iterator[Any]:
+    """The rows of a batch, each of its form."""
+    _length(found, "")
+    return _rows(found)
+
+
+def _rows(found: Any) -> Iterator[Any]:
+    if isinstance(found, Mapping):
+        return map(dict, map(zip, repeat(tuple(found)), zip(*map(_rows, found.values()), strict=True)))
+    if isinstance(found, tuple):
+        rows = zip(*map(_rows, found), strict=True)
+        return map(type(found)._make, rows) if hasattr(found, "_make") else rows
+    return iter(found)
+
+
+def _length(found: Any, path: str) -> int:
+    """The number of rows, which all parts agree on."""
+    where = f"unbatch: {path or 'the batch'}"
+    if isinstance(found, Mapping | tuple):
+        parts = found.items() if isinstance(found, Mapping) else enumerate(found)
+        lengths = {f"{path}[{key!r}]": _length(part, f"{path}[{key!r}]") for key, part in parts}
+        if not lengths:
+            raise TypeError(f"{where} is {found!r}, which holds no array to take rows from; give arrays of rows")
+        first = next(iter(lengths))
+        for name, length in lengths.items():
+            if length != lengths[first]:
+                raise ValueError(
+                    f"unbatch: {first} has {lengths[first]} rows and {name} has {length}; give arrays of one length"
+                )
+        return lengths[first]
+    if isinstance(found, str | bytes) or not hasattr(found, "__len__") or np.ndim(found) == 0:
+        raise TypeError(f"{where} is {show(found)}, which has no rows; give arrays, or dicts or tuples of arrays")
+    return len(found)

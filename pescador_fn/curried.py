@@ -1,0 +1,238 @@
+"""The same names with the data taken last, for pipelines.
+
+``batch(32)`` here is a stage, a function from a factory to a factory; ``pipe(factory, batch(32), take(10))`` runs data
+through stages. Each stage comes from the function of the same name by one decorator, so that no arity is guessed: a
+stage binds every argument but the first, and mistakes are errors where it is made.
+
+>>> from pescador_fn.curried import batch, map_items, pipe, take
+>>> doubled = pipe(range(4).__iter__, map_items(lambda x: 2 * x), batch(2))
+>>> [b.tolist() for b in doubled()]
+[[0, 2], [4, 6]]
+>>> take(3)
+take(3)
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+import toolz
+
+from pescador_fn import batches, items, mux, shape, stochastic
+from pescador_fn.factory import Factory, Node
+from pescador_fn.legible import fold, named
+
+__all__ = [
+    "batch",
+    "cache",
+    "chain_mux",
+    "cycle",
+    "filter_items",
+    "keras_tuples",
+    "label",
+    "lift",
+    "map_items",
+    "pipe",
+    "round_robin_mux",
+    "seeded",
+    "shuffle",
+    "shuffled_mux",
+    "skip",
+    "stage",
+    "stochastic_mux",
+    "take",
+    "tuples",
+    "unbatch",
+]
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
+K = TypeVar("K")
+P = ParamSpec("P")
+
+
+class Stage(Generic[A, B]):
+    """A function of the data alone: a combinator with its other arguments bound. Immutable, compared by value."""
+
+    __slots__ = ("__signature__", "__weakref__", "args", "build", "kwargs")
+
+    def __init__(self, build: Callable[..., B], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        signature = inspect.signature(build)
+        first = next(iter(signature.parameters.values()))
+        put = object.__setattr__
+        put(self, "build", build)
+        put(self, "args", args)
+        put(self, "kwargs", kwargs)
+        put(self, "__signature__", signature.replace(parameters=[first]))
+
+    def __call__(self, data: A) -> B:
+        """Apply to a factory, or to factories where the combinator takes many."""
+        made: B = self.build(data, *self.args, **self.kwargs)
+        return made
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self.build.__name__}: a stage is immutable; make another")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stage):
+            return NotImplemented
+        return (self.build, self.args, self.kwargs) == (other.build, other.args, other.kwargs)
+
+    def __hash__(self) -> int:
+        return hash((self.build, len(self.args), tuple(self.kwargs)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stage, (self.build, self.args, self.kwargs)
+
+    def __repr__(self) -> str:
+        words = [named(value) for value in self.args]
+        words += [f"{name}={named(value)}" for name, value in self.kwargs.items()]
+        return fold(self.build.__name__, words)
+
+
+def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]]:
+    """From a function that takes its data first, a maker of stages: ``stage(f)(*rest)(data)`` is ``f(data, *rest)``.
+
+    Args:
+        build: a function whose first argument is the data.
+
+    Raises:
+        TypeError: when the maker is called, if the arguments do not fit ``build``.
+
+    >>> from pescador_fn import take
+    >>> first = stage(take)
+    >>> list(first(2)([1, 2, 3].__iter__)())
+    [1, 2]
+    """
+    signature = inspect.signature(build)
+    first, *rest = signature.parameters.values()
+
+    @functools.wraps(build)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Callable[[A], B]:
+        try:
+            signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{build.__name__}: {error}; the stage takes {make.__signature__}") from None  # type: ignore[attr-defined]
+        return Stage(build, args, kwargs)
+
+    del make.__wrapped__  # type: ignore[attr-defined]
+    make.__module__ = __name__
+    make.__signature__ = signature.replace(parameters=rest, return_annotation=f"a stage: {first.name} -> factory")  # type: ignore[attr-defined]
+    text = (build.__doc__ or "").partition(">>>")[0].rstrip()  # the examples are of the function
+    make.__doc__ = f"Make a stage of `{build.__name__}`, a function of ``{first.name}``.\n\n{text}"
+    return make
+
+
+shuffled_mux = stage(mux.shuffled_mux)
+stochastic_mux = stage(stochastic.stochastic_mux)
+round_robin_mux = stage(mux.round_robin_mux)
+chain_mux = stage(mux.chain_mux)
+map_items = stage(items.map_items)
+filter_items = stage(items.filter_items)
+take = stage(items.take)
+skip = stage(items.skip)
+cycle = stage(items.cycle)
+tuples = stage(items.tuples)
+keras_tuples = stage(items.keras_tuples)
+batch = stage(batches.batch)
+unbatch = stage(batches.unbatch)
+shuffle = stage(batches.shuffle)
+cache = stage(batches.cache)
+seeded = stage(shape.seeded)
+label = stage(shape.label)
+
+
+def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:
+    """Make stages of a function from an iterable to an iterable.
+
+    Args:
+        fn: called with an iterator and the arguments of the stage.
+
+    Raises:
+        TypeError: if ``fn`` is not callable.
+
+    >>> import more_itertools
+    >>> pairs = pipe(range(5).__iter__, lift(more_itertools.chunked)(2))
+    >>> list(pairs())
+    [[0, 1], [2, 3], [4]]
+    """
+    return stage(shape.lift(fn))
+
+
+@overload
+def pipe(data: A) -> A: ...
+@overload
+def pipe(data: A, f1: Callable[[A], B], /) -> B: ...
+@overload
+def pipe(data: A, f1: Callable[[A], B], f2: Callable[[B], C], /) -> C: ...
+@overload
+def pipe(data: A, f1: Callable[[A], B], f2: Callable[[B], C], f3: Callable[[C], D], /) -> D: ...
+@overload
+def pipe(data: A, f1: Callable[[A], B], f2: Callable[[B], C], f3: Callable[[C], D], f4: Callable[[D], E], /) -> E: ...
+@overload
+def pipe(
+    data: A,
+    f1: Callable[[A], B],
+    f2: Callable[[B], C],
+    f3: Callable[[C], D],
+    f4: Callable[[D], E],
+    f5: Callable[[E], F],
+    /,
+) -> F: ...
+@overload
+def pipe(
+    data: A,
+    f1: Callable[[A], B],
+    f2: Callable[[B], C],
+    f3: Callable[[C], D],
+    f4: Callable[[D], E],
+    f5: Callable[[E], F],
+    f6: Callable[[F], G],
+    /,
+) -> G: ...
+@overload
+def pipe(
+    data: A,
+    f1: Callable[[A], B],
+    f2: Callable[[B], C],
+    f3: Callable[[C], D],
+    f4: Callable[[D], E],
+    f5: Callable[[E], F],
+    f6: Callable[[F], G],
+    f7: Callable[[G], H],
+    /,
+) -> H: ...
+@overload
+def pipe(
+    data: A,
+    f1: Callable[[A], B],
+    f2: Callable[[B], C],
+    f3: Callable[[C], D],
+    f4: Callable[[D], E],
+    f5: Callable[[E], F],
+    f6: Callable[[F], G],
+    f7: Callable[[G], H],
+    f8: Callable[[H], K],
+    /,
+    *more: Callable[[Any], Any],
+) -> Any: ...
+def pipe(data: Any, *stages: Callable[[Any], Any]) -> Any:
+    """Run data through stages, from left to right: ``pipe(x, f, g)`` is ``g(f(x))``. ``toolz.pipe``, with types.
+
+    Args:
+        data: what the first stage takes: a factory, or factories.
+        stages: functions of one argument.
+
+    >>> list(pipe(range(9).__iter__, skip(2), take(3))())
+    [2, 3, 4]
+    """
+    return toolz.pipe(data, *stages)

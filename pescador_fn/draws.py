@@ -1,0 +1,220 @@
+"""Draws: random words to indices, quotas and working sets. Pure: nothing here opens or pulls.
+
+Every draw takes a fixed number of raw 64-bit words and maps them by inverse CDF, so draw ``n`` is reached at once and
+orders do not depend on how numpy's ``Generator`` methods are written, which may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import log
+from typing import Any
+
+import numpy as np
+from numpy.random import PCG64
+from numpy.typing import NDArray
+
+from pescador_fn.errors import show
+from pescador_fn.factory import Parts
+from pescador_fn.seeds import Place
+
+__all__ = ["PERIOD", "Quota", "Table", "Weights", "Words", "block_sizes", "check_weights", "successive", "systematic"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Weights = Any  # a sequence, a mapping, an array, a function of the number of draws so far, or None
+
+PERIOD = 1024  # draws; a weights function is read at its multiples
+
+block_sizes = (16, 4096)  # draws in the first and the largest block; no draw depends on them
+
+
+class Words:
+    """Uniform numbers in [0, 1), by position; hashed from a place when first asked for."""
+
+    __slots__ = ("at", "bits", "lane", "place")
+
+    def __init__(self, place: Place, lane: str) -> None:
+        self.place = place
+        self.lane = lane
+        self.at = 0
+        self.bits: PCG64 | None = None
+
+    def copy(self) -> Words:
+        """The same numbers, to be read elsewhere."""
+        return Words(self.place, self.lane)
+
+    def uniforms(self, at: int, size: int) -> Floats:
+        """Numbers ``at`` to ``at + size - 1``, each from one word."""
+        if self.bits is None:
+            self.bits = self.place.bits(self.lane)
+        if at != self.at:
+            self.bits.advance(at - self.at)
+        self.at = at + size
+        return (self.bits.random_raw(size) >> np.uint64(11)) * 2.0**-53
+
+
+class Table:
+    """A discrete law over ``n`` indices by its cumulative weights; ``None`` for equal ones."""
+
+    __slots__ = ("cumulative", "ids", "largest", "n", "total", "weights")
+
+    def __init__(self, n: int, weights: Floats | None) -> None:
+        self.n = n
+        self.weights = weights
+        self.largest = 1.0 if weights is None else float(weights.max())
+        self.ids: Ints | None = None
+        self.total = float(n)
+        if weights is not None:
+            # Only what can be drawn is in the table, so that rounding never picks a zero weight.
+            if not weights.all():
+                self.ids = np.flatnonzero(weights)
+                weights = weights[self.ids]
+            self.cumulative = np.cumsum(weights / self.largest)
+            self.total = float(self.cumulative[-1])
+
+    def indices(self, u: Floats) -> Ints:
+        """One index for each uniform number."""
+        if self.weights is None:
+            return (u * self.n).astype(np.int64)
+        found = self.cumulative.searchsorted(u * self.total, side="right")
+        found = np.minimum(found, len(self.cumulative) - 1)
+        return found if self.ids is None else self.ids[found]
+
+    def without(self, dead: Any) -> Table | None:
+        """The same law without some indices; ``None`` where nothing is left."""
+        weights = np.ones(self.n) if self.weights is None else self.weights.copy()
+        weights[list(dead)] = 0.0
+        return Table(self.n, weights) if weights.any() else None
+
+    def share(self, index: int) -> float:
+        """The probability of one index."""
+        return (1.0 if self.weights is None else float(self.weights[index]) / self.largest) / self.total
+
+
+def check_weights(function: str, weights: Weights, parts: Parts[Any]) -> Floats | Callable[[int], Any] | None:
+    """Weights as an array of the library's own; a function is left as it is."""
+    return weights if weights is None or callable(weights) else read_weights(function, weights, parts)
+
+
+def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
+    """The check of weights that are data."""
+    if isinstance(weights, Mapping):
+        if parts.names is None:
+            raise ValueError(f"{function}: weights is a mapping but factories is a sequence; give both by name, or both in order")
+        lacking = [name for name in parts.names if name not in weights]
+        extra = [name for name in weights if name not in parts.names]
+        if lacking or extra:
+            which, names, what = ("lacks", lacking, "one") if lacking else ("names", extra, "nothing else, one")
+            raise ValueError(f"{function}: weights {which} {show(names)}; give {what} weight for each name in factories")
+        weights = [weights[name] for name in parts.names]
+    try:
+        given = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{function}: weights={show(weights)} is not numbers; give one number per factory") from error
+    if given.ndim != 1 or len(given) != len(parts):
+        raise ValueError(
+            f"{function}: weights has shape {given.shape} but there are {len(parts)} factories; give one number for each"
+        )
+    bad = np.flatnonzero(~(given >= 0) | np.isinf(given))
+    if bad.size:
+        label = parts.label(int(bad[0]))
+        raise ValueError(f"{function}: weights[{label!r}]={given[bad[0]]} is not finite and >= 0; give numbers like 0.5 or 3")
+    if not given.any():
+        raise ValueError(f"{function}: weights are all 0, so nothing can be drawn; give at least one positive weight")
+    given.setflags(write=False)
+    return given
+
+
+class Quota:
+    """The law of the number of items that one activation may give: an offset and cumulative probabilities."""
+
+    __slots__ = ("cumulative", "first")
+
+    def __init__(self, dist: str, rate: float, n_active: int) -> None:
+        if dist == "constant":
+            self.first, chances = int(rate), np.array([1.0 - rate % 1, rate % 1])
+        elif dist == "poisson" or n_active == 1:
+            self.first, chances = _poisson(rate - 1)
+        else:
+            # 1 + Binomial(m, 1 - 1/n_active) has the mean `rate` at a real m, so m is rounded at random.
+            stay = 1 - 1 / n_active
+            trials = (rate - 1) / stay
+            low, lower = _binomial(int(trials), stay)
+            high, higher = _binomial(int(trials) + 1, stay)
+            self.first = min(low, high)
+            chances = np.zeros(max(low + len(lower), high + len(higher)) - self.first)
+            chances[low - self.first :][: len(lower)] += (1 - trials % 1) * lower
+            chances[high - self.first :][: len(higher)] += trials % 1 * higher
+        self.cumulative = np.cumsum(chances)
+        self.cumulative /= self.cumulative[-1]
+
+    def sizes(self, u: Floats) -> Ints:
+        """One number of items for each uniform number."""
+        found = self.cumulative.searchsorted(u, side="right")
+        return self.first + np.minimum(found, len(self.cumulative) - 1)
+
+    @property
+    def mean(self) -> float:
+        """The expected number of items."""
+        return float(self.first + (1 - self.cumulative).sum())
+
+
+def _law(first: int, last: int, step: Callable[[Floats], Floats]) -> tuple[int, Floats]:
+    """``1 +`` a law on ``first`` to ``last``, from the logarithms of the ratios of neighbouring probabilities."""
+    logs = np.concatenate([[0.0], np.cumsum(step(np.arange(first, last, dtype=np.float64)))])
+    chances = np.exp(logs - logs.max())
+    return 1 + first, chances / chances.sum()
+
+
+def _window(mean: float, variance: float, most: float) -> tuple[int, int]:
+    reach = 12 * variance**0.5 + 40  # beyond it lies less than a uniform number can tell
+    return max(0, int(mean - reach)), int(min(most, mean + reach))
+
+
+def _poisson(mean: float) -> tuple[int, Floats]:
+    if mean <= 0:
+        return 1, np.ones(1)
+    first, last = _window(mean, mean, float("inf"))
+    return _law(first, last, lambda k: log(mean) - np.log(k + 1))
+
+
+def _binomial(trials: int, chance: float) -> tuple[int, Floats]:
+    if not trials:
+        return 1, np.ones(1)
+    first, last = _window(trials * chance, trials * chance * (1 - chance), trials)
+    return _law(first, last, lambda k: np.log((trials - k) / (k + 1)) + log(chance / (1 - chance)))
+
+
+def systematic(shares: Floats, size: int, start: float, order: Ints) -> Ints:
+    """``size`` indices such that index ``i`` comes ``size * shares[i]`` times, rounded up or down.
+
+    Args:
+        shares: shape ``(n,)``, summing to 1.
+        size: how many to draw.
+        start: uniform in [0, 1).
+        order: a permutation of the ``n`` indices, in which they are laid along the line.
+
+    Source: Madow, On the theory of systematic sampling II, 1949.
+    """
+    cumulative = np.cumsum(shares[order])
+    marks = (start + np.arange(size)) * (cumulative[-1] / size)
+    return order[np.minimum(cumulative.searchsorted(marks, side="right"), len(order) - 1)]
+
+
+def permutation(u: Floats) -> Ints:
+    """The order that sorts uniform numbers: every permutation is equally likely."""
+    return np.argsort(u, kind="stable")
+
+
+def successive(weights: Floats | None, u: Floats) -> Ints:
+    """An order drawn without replacement, each next index in proportion to its weight; zero weights are left out.
+
+    Source: Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
+    """
+    if weights is None:
+        return permutation(u)
+    ids = np.flatnonzero(weights)
+    with np.errstate(over="ignore"):
+        keys = -np.log1p(-u[ids]) / (weights[ids] / weights.max())
+    return ids[permutation(keys)]

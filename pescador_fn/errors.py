@@ -1,0 +1,42 @@
+"""What can go wrong, and how it is said.
+
+An error names the function, the value it got, the rule and the remedy. Checks run when a pipeline is built.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["check_choice", "check_count", "check_number", "show"]
+
+
+def show(value: object, most: int = 60) -> str:
+    """The ``repr`` of a value, cut to ``most`` characters."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def check_count(function: str, name: str, value: Any, least: int) -> int:
+    """An ``int >= least``, from any integer type but ``bool``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{function}: {name}={show(value)} is not an integer; give one that is at least {least}")
+    if value < least:
+        raise ValueError(f"{function}: {name}={value} is too small; give an integer that is at least {least}")
+    return int(value)
+
+
+def check_number(function: str, name: str, value: Any, least: float, most: float = float("inf")) -> float:
+    """A finite ``int`` or ``float`` in ``[least, most]``, from any real number type but ``bool``."""
+    span = f"from {least:g} to {most:g}" if most != float("inf") else f"of at least {least:g}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{function}: {name}={show(value)} is not a number; give one {span}")
+    if not least <= value <= most or value == float("inf"):
+        raise ValueError(f"{function}: {name}={value} is out of range; give a finite number {span}")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(f"{function}: {name}={show(value)} is unknown; choose from {', '.join(map(repr, choices))}")

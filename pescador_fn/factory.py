@@ -1,0 +1,228 @@
+"""The shape: factories in, factories out.
+
+A factory is any zero-argument callable that returns an iterable. ``Node`` is the factory that every combinator of this
+library returns: an immutable record of a public function and its arguments, so that it compares by value, pickles as
+the call that made it and prints as that call. What happens when it runs is a ``Running``, named by the combinator.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import FunctionType, MappingProxyType
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from pescador_fn.errors import show
+from pescador_fn.legible import fold, named
+from pescador_fn.seeds import Place, Root
+from pescador_fn.sources import Source, SourceFunction, same
+from pescador_fn.stream import Running, Stream
+
+__all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
+
+T = TypeVar("T")
+B = TypeVar("B")
+
+Factory: TypeAlias = Callable[[], Iterable[T]]
+Factories: TypeAlias = Sequence[Factory[T]] | Mapping[Any, Factory[T]]
+
+
+class Node(Generic[T]):
+    """A built factory: call it for a fresh ``Stream``.
+
+    Immutable. Equal to another where function, parts and options are. Pickles as the call that made it. Options that a
+    combinator takes as ``*args`` or ``**kwargs`` are kept under ``*options`` and ``**options``.
+    """
+
+    __slots__ = ("__weakref__", "_prepared", "_run", "build", "of", "options")
+
+    build: Callable[..., Node[T]]
+    of: Any
+    options: Mapping[str, Any]
+
+    def __init__(
+        self, build: Callable[..., Any], run: Callable[[Node[T], Place], Running[T]], of: Any, **options: Any
+    ) -> None:
+        put = object.__setattr__
+        put(self, "build", build)
+        put(self, "of", of)
+        put(self, "options", MappingProxyType(options))
+        put(self, "_run", run)
+        put(self, "_prepared", None)
+
+    def __call__(self) -> Stream[T]:
+        """A fresh stream, which has opened and drawn nothing yet."""
+        return Stream._of(self, self._start(Root()))
+
+    def _start(self, place: Place) -> Running[T]:
+        return self._run(self, place)
+
+    def prepared(self, make: Callable[[Node[T]], B]) -> B:
+        """What ``make`` derives from this node (tables), made when first asked for and kept."""
+        if self._prepared is None:
+            object.__setattr__(self, "_prepared", make(self))
+        return self._prepared  # type: ignore[no-any-return]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self.build.__name__}: a built factory is immutable; build another")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{self.build.__name__}: a built factory is immutable; build another")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Node):
+            return NotImplemented
+        return (
+            self.build == other.build
+            and self.of == other.of
+            and self.options.keys() == other.options.keys()
+            and all(same(value, other.options[name]) for name, value in self.options.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.build, tuple(self.options), self.options.get("seed")))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        of = self.of.given() if isinstance(self.of, Parts) else self.of
+        return _rebuild, (self.build, of, dict(self.options))
+
+    def __repr__(self) -> str:
+        shown = []
+        parameters = inspect.signature(self.build).parameters
+        for name, value in self.options.items():
+            if name.startswith("**"):
+                shown += [f"{key}={named(word)}" for key, word in value.items()]
+            elif name.startswith("*"):
+                shown += map(named, value)
+            elif parameters[name].default is inspect.Parameter.empty:
+                shown.append(named(value))
+            elif not same(value, parameters[name].default):
+                shown.append(f"{name}={named(value)}")
+        return fold(self.build.__name__, [named(self.of), *shown])
+
+
+def _rebuild(build: Callable[..., Any], of: Any, options: dict[str, Any]) -> Any:
+    named_options = options.pop("**options", {})
+    more = options.pop("*options", ())
+    return build(of, *more, **options, **named_options)
+
+
+class Parts(Generic[T]):
+    """Many factories: indexed one at a time, with names where they came as a mapping."""
+
+    __slots__ = ("by_name", "items", "names")
+
+    def __init__(self, items: Sequence[Factory[T]], names: tuple[Any, ...] | None, by_name: Any = None) -> None:
+        self.items = items
+        self.names = names
+        self.by_name = by_name
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def label(self, index: int) -> object:
+        """What a stream is called in paths: its name, or else its index."""
+        return index if self.names is None else self.names[index]
+
+    def given(self) -> Factories[T]:
+        """As it was given, for pickling and printing."""
+        if self.names is None:
+            return self.items
+        return dict(zip(self.names, self.items, strict=True)) if self.by_name is None else self.by_name
+
+    def __eq__(self, other: object) -> bool:
+        # Names compare in order: equal mappings in another order draw differently.
+        return isinstance(other, Parts) and self.names == other.names and self.items == other.items
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        most = 3
+        some = [named(part) for part in itertools.islice(iter(self.items), most)]
+        if self.names is not None:
+            some = [f"{name!r}: {part}" for name, part in zip(self.names, some, strict=False)]
+        if len(self) > most:
+            some.append(f"… {len(self) - most:,} more")
+        return fold("", some, "[]" if self.names is None else "{}")
+
+
+class _ByName(Sequence[Any]):
+    """A lazy mapping's values in the order of its names."""
+
+    def __init__(self, mapping: Mapping[Any, Any], names: tuple[Any, ...]) -> None:
+        self.mapping = mapping
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.mapping[self.names[index]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByName) and self.mapping == other.mapping
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def check_part(function: str, value: Any, name: str = "factory") -> Any:
+    """A zero-argument callable, as far as can be known without calling it."""
+    if isinstance(value, Node | Source):
+        return value
+    if isinstance(value, SourceFunction):
+        raise TypeError(f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)")
+    if not callable(value):
+        if isinstance(value, Stream):
+            how = "a running stream, which can be read once; pass the factory that made it"
+        elif isinstance(value, Iterator):
+            how = "an iterator, which can be read once; pass a function that makes it, without calling it"
+        elif isinstance(value, Iterable):
+            how = "an iterable; pass its __iter__, or a lambda that returns it"
+        else:
+            how = "not a factory; pass a zero-argument callable that returns an iterable"
+        raise TypeError(f"{function}: {name}={show(value)} is {how}")
+    if type(value) is FunctionType:
+        code, given = value.__code__, value.__defaults__ or ()
+        missing = code.co_argcount - len(given)
+        wanted = code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
+        if missing > 0 or wanted > 0:
+            raise TypeError(
+                f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
+                "bind them with functools.partial, a lambda or @source"
+            )
+    return value
+
+
+def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
+    """Many factories: checked where they are at hand, left alone where the sequence is lazy."""
+    if isinstance(factories, Mapping):
+        names = tuple(factories)
+        if type(factories) is not dict and not isinstance(factories, MappingProxyType):
+            parts: Parts[Any] = Parts(_ByName(factories, names), names, factories)
+        else:
+            parts = Parts(tuple(factories.values()), names)
+        for name in names:
+            if not isinstance(name, str | int | float | bytes | tuple):
+                raise TypeError(f"{function}: the name {show(name)} is not plain; name streams by strings or numbers")
+    elif isinstance(factories, list | tuple):
+        parts = Parts(tuple(factories), None)
+    elif isinstance(factories, Sequence) and not isinstance(factories, str | bytes | bytearray):
+        parts = Parts(factories, None)
+    elif isinstance(factories, np.ndarray):
+        parts = Parts(tuple(factories.ravel().tolist()), None)
+    else:
+        one = callable(factories)
+        how = "one factory; pass a list of them: [factory]" if one else "not a list; pass a sequence or mapping of factories"
+        raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")
+    if len(parts) < least:
+        raise ValueError(f"{function}: factories is empty; give at least one factory")
+    if isinstance(parts.items, tuple):
+        for index, part in enumerate(parts.items):
+            if type(part) is not Source and type(part) is not Node:
+                check_part(function, part, f"factories[{parts.label(index)!r}]")
+    return parts
+
+

@@ -1,0 +1,345 @@
+"""Item by item: what needs no memory but a count."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, repeat
+from typing import Any, TypeVar
+
+from pescador_fn.errors import check_count, show
+from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.seeds import Place
+from pescador_fn.stream import EMPTY, FOREVER, Running, Stage, begin, flow, raising
+
+__all__ = ["cycle", "filter_items", "keras_tuples", "map_items", "skip", "take", "tuples"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def ordinal(build: Callable[..., Any], factory: object) -> int:
+    """How many stages of this kind lie below in the line, so that a stage added outside reseeds nothing."""
+    count = 0
+    while isinstance(factory, Node):
+        count += factory.build is build
+        factory = factory.of
+    return count
+
+
+class _Mapped(Stage[T]):
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.node.options["fn"], iter(self.upstream))
+
+
+def map_items(factory: Factory[A], fn: Callable[[A], B]) -> Node[B]:
+    """Call ``fn`` on every item.
+
+    An exception in ``fn`` reaches the consumer and costs that item; the stream may be pulled again. A ``StopIteration``
+    in ``fn`` ends the stream, as it does with the built-in ``map``.
+
+    Args:
+        factory: of the items.
+        fn: from one item to one item; pure, where the stream is to be repeated or resumed.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or ``fn`` not callable.
+
+    >>> list(map_items([1, 2, 3].__iter__, lambda x: x * 10)())
+    [10, 20, 30]
+    """
+    return Node(map_items, _Mapped, check_part("map_items", factory), fn=_callable("map_items", "fn", fn))
+
+
+class _Filtered(Stage[T]):
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[T]:
+        return filter(self.node.options["predicate"], iter(self.upstream))
+
+
+def filter_items(factory: Factory[T], predicate: Callable[[T], object]) -> Node[T]:
+    """Keep the items for which ``predicate`` is true.
+
+    Args:
+        factory: of the items.
+        predicate: from an item to a truth value; an exception in it costs that item.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or ``predicate`` not callable.
+
+    >>> list(filter_items(range(6).__iter__, lambda x: x % 2)())
+    [1, 3, 5]
+    """
+    part = check_part("filter_items", factory)
+    return Node(filter_items, _Filtered, part, predicate=_callable("filter_items", "predicate", predicate))
+
+
+def _callable(function: str, name: str, value: Any) -> Any:
+    if not callable(value):
+        raise TypeError(f"{function}: {name}={show(value)} is not callable; pass a function of one item")
+    return value
+
+
+class _Taken(Stage[T]):
+    __slots__ = ("calls",)
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__(node, place)
+        self.calls: repeat[Any] = repeat(None, node.options["n"])
+
+    def __iter__(self) -> Iterator[T]:
+        # Not `islice`, which is dead once an exception has passed.
+        self.calls = repeat(iter(self.upstream), self.calls.__length_hint__())
+        return map(next, self.calls)
+
+    @property
+    def done(self) -> bool:
+        return not self.calls.__length_hint__() or self.upstream.done
+
+
+def take(factory: Factory[T], n: int) -> Node[T]:
+    """The first ``n`` items; exactly ``n`` are pulled.
+
+    Args:
+        factory: of the items.
+        n: how many, ``>= 0``. A pull that raises is one of them.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or ``n`` not an integer.
+        ValueError: when built, if ``n`` is negative.
+
+    >>> list(take(range(10).__iter__, 3)())
+    [0, 1, 2]
+    """
+    return Node(take, _Taken, check_part("take", factory), n=check_count("take", "n", n, 0))
+
+
+class _Skipped(Stage[T]):
+    __slots__ = ("calls",)
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__(node, place)
+        self.calls: repeat[Any] = repeat(None, node.options["n"])
+
+    def __iter__(self) -> Iterator[T]:
+        items = iter(self.upstream)
+        self.calls = repeat(items, self.calls.__length_hint__())
+        return flow(_Skip(map(next, self.calls), items).refill)
+
+
+class _Skip:
+    """Passes over the head, then hands out the rest once."""
+
+    __slots__ = ("head", "rest")
+
+    def __init__(self, head: Iterator[Any], rest: Iterator[Any]) -> None:
+        self.head = head
+        self.rest: Iterator[Any] | None = rest
+
+    def refill(self) -> Iterator[Any] | None:
+        try:
+            deque(self.head, maxlen=0)
+        except BaseException as error:
+            return raising(error)
+        rest, self.rest = self.rest, None
+        return rest
+
+
+def skip(factory: Factory[T], n: int) -> Node[T]:
+    """All but the first ``n`` items, which are pulled and dropped at the first ``next``.
+
+    Args:
+        factory: of the items.
+        n: how many, ``>= 0``. A pull that raises is one of them, and its exception is raised.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or ``n`` not an integer.
+        ValueError: when built, if ``n`` is negative.
+
+    >>> list(skip(range(5).__iter__, 3)())
+    [3, 4]
+    """
+    return Node(skip, _Skipped, check_part("skip", factory), n=check_count("skip", "n", n, 0))
+
+
+class _Cycled(Running[T]):
+    __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "place", "stage")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        self.node = node
+        self.place = place
+        self.stage = f"cycle {ordinal(cycle, node.of)}"
+        self.number = -1  # the pass
+        self.current: Running[T] | None = None
+        self.gave = False
+        self.left = FOREVER if node.options["n_items"] is None else node.options["n_items"]
+        self.ended = False
+        self.calls: repeat[Any] = repeat(None, 0)
+        self.end: Any = EMPTY
+
+    def __iter__(self) -> Iterator[T]:
+        return flow(self.refill)
+
+    def refill(self) -> Iterator[T] | None:
+        try:
+            if self.current is not None:
+                self._look()
+            if self.ended or not self.left:
+                self.close()
+                return None
+            if self.current is None:
+                self.number += 1
+                self.gave = False
+                self.current = begin(self.node.of, self.place.again(self.stage, self.number))
+            # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
+            self.calls = repeat(iter(self.current), self.left)
+            self.end = iter([EMPTY])
+            return map(next, chain(self.calls, self.end))
+        except Exception as error:  # what does not open has ended
+            self.ended = True
+            return raising(error)
+        except BaseException as error:
+            return raising(error)
+
+    def _look(self) -> None:
+        """Why the plumbing has ended: the count, the pass, or a signal."""
+        assert self.current is not None
+        if not self.end.__length_hint__():
+            self.left = 0
+            return
+        items = self.left - self.calls.__length_hint__() - 1  # the last call found the end
+        self.gave = self.gave or items > 0
+        self.left -= items
+        if self.current.done:
+            self.current.close()
+            self.current = None
+            self.ended = not self.gave
+
+    @property
+    def done(self) -> bool:
+        return self.ended
+
+    def close(self) -> None:
+        self.ended = True
+        if self.current is not None:
+            self.current.close()
+
+
+def cycle(factory: Factory[T], n_items: int | None = None) -> Node[T]:
+    """Start again whenever the stream ends; a pass that gives nothing is the last.
+
+    Each pass has randomness of its own, so a shuffled stream comes in another order every time.
+
+    Args:
+        factory: of the items.
+        n_items: stop after this many in all, ``>= 0``; ``None`` for no limit.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or ``n_items`` not an integer.
+        ValueError: when built, if ``n_items`` is negative.
+
+    Source: McFee et al., pescador 3.0, ``Streamer.cycle``.
+
+    >>> list(cycle([1, 2].__iter__, 5)())
+    [1, 2, 1, 2, 1]
+    """
+    if n_items is not None:
+        n_items = check_count("cycle", "n_items", n_items, 0)
+    return Node(cycle, _Cycled, check_part("cycle", factory), n_items=n_items)
+
+
+class _Mapper(Stage[Any]):
+    """A stage whose function is made from its options."""
+
+    __slots__ = ()
+
+    def pick(self, item: Any) -> Any:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.pick, iter(self.upstream))
+
+
+def _get(function: str, item: Any, key: Any) -> Any:
+    try:
+        return item[key]
+    except (KeyError, TypeError, IndexError) as error:
+        what = f"the keys {show(list(item))}" if isinstance(item, Mapping) else f"the type {type(item).__name__}"
+        raise type(error)(f"{function}: the item has no {key!r}, it has {what}; yield dicts that hold {key!r}") from error
+
+
+class _Tuples(_Mapper):
+    __slots__ = ()
+
+    def pick(self, item: Any) -> tuple[Any, ...]:
+        return tuple([_get("tuples", item, key) for key in self.node.options["*options"]])
+
+
+def tuples(factory: Factory[Mapping[Any, Any]], *keys: Any) -> Node[tuple[Any, ...]]:
+    """Turn dicts into tuples of the values under ``keys``.
+
+    Args:
+        factory: of dicts.
+        keys: at least one; a tuple has one value for each, in this order.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory.
+        ValueError: when built, without keys.
+        KeyError: at an item that lacks a key.
+
+    Source: McFee et al., pescador 3.0, ``maps.tuples``.
+
+    >>> list(tuples([{"X": 1, "Y": 2}].__iter__, "Y", "X")())
+    [(2, 1)]
+    """
+    if not keys:
+        raise ValueError("tuples: keys is empty; name at least one key of the items")
+    return Node(tuples, _Tuples, check_part("tuples", factory), **{"*options": keys})
+
+
+class _KerasTuples(_Mapper):
+    __slots__ = ()
+
+    def pick(self, item: Any) -> tuple[Any, Any]:
+        return self._side(item, self.node.options["inputs"]), self._side(item, self.node.options["outputs"])
+
+    def _side(self, item: Any, keys: Any) -> Any:
+        if keys is None:
+            return None
+        return _get("keras_tuples", item, keys) if isinstance(keys, str) else [_get("keras_tuples", item, k) for k in keys]
+
+
+def keras_tuples(
+    factory: Factory[Mapping[str, Any]],
+    inputs: str | list[str] | tuple[str, ...] | None = None,
+    outputs: str | list[str] | tuple[str, ...] | None = None,
+) -> Node[tuple[Any, Any]]:
+    """Turn dicts into the ``(inputs, outputs)`` that Keras takes.
+
+    Args:
+        factory: of dicts.
+        inputs: a key gives its value, a list of keys a list of values, ``None`` gives ``None``.
+        outputs: likewise.
+
+    Raises:
+        TypeError: when built, if ``factory`` is not a factory or a key is not a string.
+        ValueError: when built, if both are ``None``.
+        KeyError: at an item that lacks a key.
+
+    Source: McFee et al., pescador 3.0, ``maps.keras_tuples``.
+
+    >>> list(keras_tuples([{"X": 1, "Y": 2}].__iter__, "X", ["Y"])())
+    [(1, [2])]
+    """
+    if inputs is None and outputs is None:
+        raise ValueError("keras_tuples: inputs and outputs are both None; name the keys of at least one")
+    for name, keys in (("inputs", inputs), ("outputs", outputs)):
+        if not all(isinstance(key, str) for key in ([] if keys is None or isinstance(keys, str) else keys)):
+            raise TypeError(f"keras_tuples: {name}={show(keys)} holds a key that is not a string; give strings")
+    sides = [tuple(keys) if isinstance(keys, list) else keys for keys in (inputs, outputs)]
+    part = check_part("keras_tuples", factory)
+    return Node(keras_tuples, _KerasTuples, part, inputs=sides[0], outputs=sides[1])

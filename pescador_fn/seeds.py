@@ -1,0 +1,136 @@
+"""Seeds: from the place of a stream to its randomness.
+
+A place is where a stream stands in a running pipeline: the labels and activation numbers on the way from the root.
+Its key is a hash of the root seed and that way, so siblings, activations and epochs never share randomness, and what a
+stream draws depends on nothing else. Keys are hashed only when something asks; an activation that draws nothing costs
+nothing.
+
+    root seed ── label, number ── label, number ── lane
+                 (which stream, its which activation)   (what for: "picks", "rng", …)
+
+A seed given further in starts a new root there. Of the way above it only the activation numbers that are not 0 count:
+the stream on its own and its first pass inside a mux are the same, and its later passes differ.
+"""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.random import PCG64, Generator
+from numpy.random.bit_generator import ISpawnableSeedSequence
+
+from pescador_fn.errors import show
+
+__all__ = ["Place", "Root", "Seed", "check_seed"]
+
+Seed = int | None
+
+
+def check_seed(function: str, seed: Any) -> int | None:
+    """A seed that is pure data: a non-negative ``int``, or ``None``."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        why = " (a generator changes whenever it is used, and two calls of one factory must agree)"
+        is_random = isinstance(seed, (Generator, np.random.RandomState, np.random.BitGenerator))
+        raise TypeError(
+            f"{function}: seed={show(seed)} is not an integer{why if is_random else ''}; "
+            "give an int >= 0, or None for fresh entropy at each call"
+        )
+    if seed < 0:
+        raise ValueError(f"{function}: seed={seed} is negative; give an int >= 0, or None for fresh entropy")
+    return int(seed)
+
+
+class Key(ISpawnableSeedSequence):
+    """A ready key in the place of a ``SeedSequence``: bits made from it need no further hashing."""
+
+    def __init__(self, digest: bytes, spawned: int = 0) -> None:
+        self.digest = digest
+        self.spawned = spawned
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:
+        """The first ``n_words`` words of the key, which is stretched where more are asked for than it has."""
+        size = n_words * np.dtype(dtype).itemsize
+        text, block = self.digest, 0
+        while len(text) < size:
+            block += 1
+            text += blake2b(self.digest + b"more %d" % block, digest_size=32).digest()
+        return np.frombuffer(text[:size], dtype)
+
+    def spawn(self, n_children: int) -> list[Key]:
+        """Keys that no earlier ``spawn`` has given."""
+        first, self.spawned = self.spawned, self.spawned + n_children
+        return [
+            Key(blake2b(self.digest + b"spawn %d" % k, digest_size=32).digest())
+            for k in range(first, first + n_children)
+        ]
+
+
+class Place:
+    """Where a stream stands: below ``above``, under ``label``, at its activation ``number``."""
+
+    __slots__ = ("_key", "above", "label", "number")
+
+    def __init__(self, above: Place | None, label: object, number: int) -> None:
+        self.above = above
+        self.label = label
+        self.number = number
+        self._key: bytes | None = None
+
+    def digest(self, lane: str) -> bytes:
+        """32 bytes that are this place's alone, for one use named ``lane``."""
+        assert self.above is not None
+        return blake2b(
+            b"%b%b:%d/%b" % (self.above.key, repr(self.label).encode(), self.number, lane.encode()), digest_size=32
+        ).digest()
+
+    @property
+    def key(self) -> bytes:
+        """What the places below are hashed with."""
+        if self._key is None:
+            self._key = self.digest("")
+        return self._key
+
+    def bits(self, lane: str) -> PCG64:
+        """Raw random words for one use named ``lane``."""
+        return PCG64(Key(self.digest(lane)))
+
+    def rng(self) -> Generator:
+        """The generator that a source is given."""
+        return Generator(self.bits("rng"))
+
+    def again(self, stage: str, number: int) -> Place:
+        """This place in pass ``number`` of a repeating stage; pass 0 is the place itself."""
+        return Place(self, stage, number) if number else self
+
+    def pinned(self, seed: int | None) -> Place:
+        """This place with a root seed of its own, or itself without one."""
+        return self if seed is None else Root(seed, self)
+
+
+class Root(Place):
+    """A place whose randomness starts at a seed; ``None`` takes entropy when something asks, once."""
+
+    __slots__ = ("seed",)
+
+    def __init__(self, seed: int | None = None, above: Place | None = None) -> None:
+        super().__init__(above, "root", 0)
+        self.seed = seed
+
+    def digest(self, lane: str) -> bytes:
+        """As for every place, from the seed and the activation numbers above that are not 0."""
+        if self.seed is None:
+            self.seed = secrets.randbits(128)
+        numbers, depth, place = [], 0, self.above
+        while place is not None:
+            if place.number:
+                numbers.append(b"%d^%d" % (place.number, depth))
+            depth += 1
+            place = place.above
+        text = b"seed %d" % self.seed + b"".join(b" " + number for number in numbers)
+        return blake2b(text + b"/" + lane.encode(), digest_size=32).digest()

@@ -1,0 +1,185 @@
+"""The schedule of `stochastic_mux` in which no stream is active twice at a time, and shares are exact all the same."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from pescador_fn.draws import Floats, Ints, Table, Words
+from pescador_fn.factory import Node
+from pescador_fn.poisson import odds, split_certain
+from pescador_fn.schedule import BLOCK, Schedule
+from pescador_fn.seeds import Place
+
+__all__ = ["SingleActive"]
+
+
+class Law:
+    """Who is active beside whom: the streams that always are, and the odds of the others."""
+
+    __slots__ = ("certain", "count", "heavy", "inclusion", "n_slots", "part", "table", "weights")
+
+    def __init__(self, weights: Floats, n_active: int) -> None:
+        self.weights = weights / weights.max()
+        self.count = int(np.count_nonzero(weights))
+        self.n_slots = min(n_active, self.count)
+        certain, self.inclusion = split_certain(self.weights, self.n_slots)
+        self.certain: frozenset[int] = frozenset(np.flatnonzero(certain).tolist())
+        others = np.flatnonzero((self.inclusion > 0) & ~certain)
+        n = self.n_slots - len(self.certain)
+        # A slot whose stream is always active is picked by that stream's weight, the other slots in equal parts.
+        self.part = float(self.weights[others].sum()) / n if n else 0.0
+        self.heavy: list[tuple[int, float]] = []
+        self.table: Table | None = None
+        if n and len(others):
+            theta = np.zeros(len(weights))
+            theta[others] = odds(self.inclusion[others], n)
+            # A draw that falls on an active stream is repeated. Where that is most draws, the heavy are drawn from a list.
+            if theta @ (1 - self.inclusion) < 0.25 * theta.sum():
+                heavy: Ints = others[self.inclusion[others] > 0.5]
+                self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
+                theta[heavy] = 0.0
+            self.table = Table(len(weights), theta) if theta.any() else None
+
+
+class SingleActive(Schedule):
+    """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
+
+    __slots__ = ("active", "at", "law", "lost", "members", "slot_table", "streams", "tabled", "tabled_at", "waiting")
+
+    def __init__(self, node: Node[Any], place: Place) -> None:
+        super().__init__(node, place)
+        weights = node.options["weights"]
+        if self.prepared.law is None:
+            self.prepared.law = Law(np.ones(len(node.of)) if weights is None else weights, self.prepared.n_slots)
+        self.law: Law = self.prepared.law
+        self.tabled = 0  # how many dead the law leaves out
+        self.tabled_at = 0  # since which activation
+        self.lost = 0.0  # the share of the odds that the other dead have
+        self.streams: Iterator[float] = iter(())
+        self.at = 0  # words of the lane "streams" that the blocks took
+        self.slot_table: Table | None = None
+        self.active: set[int] = set()
+        self.members = self._first_members(weights is None)
+        self.active = set(self.members)
+        self.waiting = [True] * len(self.members)  # slots whose first stream is not yet opened
+        self._weigh_slots()
+
+    def _first_members(self, equal: bool) -> list[int]:
+        """A sample with the right inclusions, then silent replacements: the inclusions alone are not the joint law."""
+        law = self.law
+        if equal:
+            return self._sample(None, len(self.node.of), law.n_slots)
+        members = sorted(law.certain)
+        n = law.n_slots - len(members)
+        if n:
+            free = law.inclusion.copy()
+            free[members] = 0.0
+            members += self._sample(free, len(free), n)
+            self.active = set(members)
+            slots = (Words(self.place, "mixing").uniforms(0, 16 * n) * n).astype(np.int64) + len(law.certain)
+            for slot in slots.tolist():
+                self.active.discard(members[slot])
+                members[slot] = self._outsider()
+                self.active.add(members[slot])
+        return members
+
+    def _outsider(self) -> int:
+        """An inactive stream that is not always active, in proportion to its odds."""
+        active, dead, table = self.active, self.dead, self.law.table
+        if not self.law.heavy:
+            assert table is not None
+            while True:
+                for stream in self.streams:
+                    if stream not in active and stream not in dead:
+                        return stream  # type: ignore[return-value]
+                self._more_streams(table)
+        rest = [(stream, theta) for stream, theta in self.law.heavy if stream not in active and stream not in dead]
+        sums = list(accumulate(theta for _, theta in rest))
+        heavy = sums[-1] if sums else 0.0
+        light = 0.0 if table is None else table.total * table.largest
+        while True:
+            for u in self.streams:
+                x = u * (heavy + light)
+                if x < heavy or table is None:
+                    return rest[min(bisect_right(sums, x), len(rest) - 1)][0]
+                stream = int(table.indices(np.array([(x - heavy) / light]))[0])
+                if stream not in active and stream not in dead:
+                    return stream
+            self._more_streams(None)
+
+    def _more_streams(self, table: Table | None) -> None:
+        """The next block of words: as indices of a table, or as they are."""
+        u = self.words["streams"].uniforms(self.at, BLOCK)
+        self.at += BLOCK
+        self.streams = iter((u if table is None else table.indices(u)).tolist())
+
+    def picks(self, draw: int, size: int) -> list[int]:
+        if self.slot_table is None:
+            return super().picks(draw, size)
+        return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
+
+    def next_stream(self, slot: int, draw: int) -> int:
+        stream = self.members[slot]
+        if stream not in self.dead and (self.waiting[slot] or stream in self.law.certain):
+            self.waiting[slot] = False
+            return stream
+        self.waiting[slot] = False
+        self.active.discard(stream)
+        if len(self.dead) > self.tabled:
+            self._rebuild()
+        self.members[slot] = entering = self._entering()
+        if entering >= 0:
+            self.active.add(entering)
+        if self.law.certain:
+            self._weigh_slots()
+        return entering
+
+    def _entering(self) -> int:
+        law = self.law
+        if len(self.active) >= law.n_slots:
+            return -1
+        if law.certain:
+            for stream in sorted(law.certain - self.active - self.dead):
+                return stream
+        alive = law.count - (len(self.dead) - self.tabled)
+        return self._outsider() if alive > len(self.active) else -1
+
+    def barren(self, stream: int) -> None:
+        if stream not in self.dead:
+            self.dead.add(stream)
+            self.lost += float(self.law.inclusion[stream]) / self.law.n_slots
+
+    def _rebuild(self) -> None:
+        """Another law for the living, not at every death, since a law costs as much as many activations."""
+        count = len(self.node.of)
+        alive = self.law.weights.copy()
+        alive[list(self.dead)] = 0.0
+        if not alive.any() or (self.number - self.tabled_at < count // 4 and self.lost < 0.25):
+            return
+        self.at -= self.streams.__length_hint__()  # type: ignore[attr-defined]
+        self.streams = iter(())
+        self.law = Law(alive, self.prepared.n_slots)
+        self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
+        self._weigh_slots()
+
+    def _weigh_slots(self) -> None:
+        """Find what each slot is picked with; a new version of the picks where that has changed."""
+        law = self.law
+        weights = np.full(self.prepared.n_slots, law.part)
+        closed = set(range(len(weights))) - set(self.open_slots)
+        for slot, stream in enumerate(self.members):
+            if slot in closed or stream < 0:
+                weights[slot] = 0.0
+            elif stream in law.certain:
+                weights[slot] = law.weights[stream]
+        table = None if np.ptp(weights[self.open_slots]) == 0 or not weights.any() else Table(len(weights), weights)
+        before = None if self.slot_table is None else self.slot_table.weights
+        after = None if table is None else table.weights
+        if not (before is after or (before is not None and after is not None and np.array_equal(before, after))):
+            self.slot_table = table
+            self.version += 1

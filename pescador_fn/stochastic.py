@@ -1,0 +1,279 @@
+"""The mux with a bounded working set."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate, repeat
+from operator import mul
+from typing import Any, Literal, TypeVar
+
+from pescador_fn import draws
+from pescador_fn.draws import PERIOD, Weights, check_weights
+from pescador_fn.errors import check_choice, check_count, check_number
+from pescador_fn.factory import Factories, Node, check_part, check_parts
+from pescador_fn.mux import Loop
+from pescador_fn.schedule import Exhaustive, Schedule, WithReplacement
+from pescador_fn.seeds import Place, check_seed
+from pescador_fn.single_active import SingleActive
+from pescador_fn.stream import EMPTY, Running, close_all, open_child, raising
+
+__all__ = ["stochastic_mux"]
+
+T = TypeVar("T")
+
+_MODES: dict[str, type[Schedule]] = {
+    "with_replacement": WithReplacement,
+    "single_active": SingleActive,
+    "exhaustive": Exhaustive,
+}
+
+# stream, activation number, the calls left of its quota, what closes it, its state where it is a node
+Active = tuple[int, int, "repeat[Any]", Callable[[], object] | None, Running[Any] | None]
+
+
+class _Stochastic(Loop[T]):
+    """The executor: opens the streams that the schedule names, and pulls them by its picks.
+
+    A slot holds ``map(next, repeat(stream, quota))``: quota and count in one. A slot whose quota is used up is noticed
+    when it is drawn again; the next stream then takes its place and the draw.
+    """
+
+    __slots__ = ("active", "draw", "factories", "following", "fresh", "node", "place", "schedule", "size", "slots", "version")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        self.node = node
+        self.place = place.pinned(node.options["seed"])
+        self.schedule = _MODES[node.options["mode"]](node, self.place)
+        self.factories = node.of.items
+        count = len(self.schedule.open_slots)
+        self.slots: list[Iterator[T]] = [EMPTY] * (count + 1)
+        super().__init__(self.slots)
+        self.active: list[Active | None] = [None] * count
+        self.draw = 0  # the number of the block's first draw
+        self.following = 0  # the number of the first draw after it
+        self.size = draws.block_sizes[0]
+        self.version = 0
+        self.fresh = -1  # how much of the block was left when a stream was last opened
+
+    def refill(self) -> Iterator[T] | None:
+        try:
+            if self.ended:
+                return None
+            left = self.left()
+            if not left:
+                return self.lay_from(self.following)
+            position = self.following - self.draw - left
+            return self.replace(self.slot_at(position), position, left)
+        except BaseException as error:
+            return raising(error)
+
+    def replace(self, slot: int, position: int, left: int) -> Iterator[T] | None:
+        """Put the next stream in a slot, and give it the draw that found the one before at its end."""
+        before = self.active[slot]
+        if before is not None:
+            running, calls = before[4], before[2]
+            if running is not None and not running.done and calls.__length_hint__():
+                self.revive(slot, before)
+                self.seek(position)
+                return self.items
+            # Closed before the next is opened: never more than n_active are open.
+            self.active[slot] = None
+            self.slots[slot] = EMPTY
+            if left == self.fresh:
+                self.schedule.barren(before[0])
+            close = before[3]
+            if close is not None:
+                close()
+        found = self.schedule.replace(slot, self.draw + position)
+        if found is None:
+            return self.lay_from(self.draw + position + 1)
+        stream, number, quota = found
+        factory = self.factories[stream]
+        names = self.node.of.names
+        try:
+            items, close, running = open_child(factory, self.place, stream if names is None else names[stream], number)
+        except Exception:
+            self.schedule.barren(stream)
+            check_part("stochastic_mux", factory, f"factories[{stream}]")
+            raise
+        calls = repeat(items, quota)
+        self.active[slot] = stream, number, calls, close, running
+        self.slots[slot] = map(next, calls)
+        return self.go_on(position, left)
+
+    def revive(self, slot: int, cut: Active) -> None:
+        """Lay a stream again whose plumbing a signal has cut."""
+        stream, number, calls, close, running = cut
+        assert running is not None
+        calls = repeat(iter(running), calls.__length_hint__())
+        self.active[slot] = stream, number, calls, close, running
+        self.slots[slot] = map(next, calls)
+
+    def slot_at(self, position: int) -> int:
+        """The slot that a draw of the block fell on."""
+        return self.block[position]
+
+    def go_on(self, position: int, left: int) -> Iterator[T] | None:
+        """The plumbing after a replacement."""
+        if self.version != self.schedule.version:
+            return self.lay_from(self.draw + position + 1)
+        self.fresh = left
+        self.seek(position)
+        return self.items
+
+    def lay_from(self, draw: int) -> Iterator[T] | None:
+        """Lay the block that begins with a draw; ``None`` where no slot is open."""
+        schedule = self.schedule
+        if not schedule.open_slots:
+            self.close()
+            return None
+        if self.version != schedule.version:
+            self.version = schedule.version
+            self.size = draws.block_sizes[0]
+        self.draw, self.following = draw, draw + self.size
+        self.fresh = -1
+        self.lay(schedule.picks(draw, self.size))
+        self.size = min(self.size * 4, draws.block_sizes[1])
+        return self.items
+
+    @property
+    def done(self) -> bool:
+        return self.ended
+
+    def close(self) -> None:
+        self.ended = True
+        self.seek(len(self.block))
+        closers = [active[3] for active in self.active if active is not None]
+        self.active = [None] * len(self.active)
+        close_all(closers)
+
+
+class _Weighted(_Stochastic[T]):
+    """The executor of an exhaustive mux with weights, whose picks change with every stream that opens.
+
+    The block holds uniform numbers; `bisect` in the running sums of the open streams' weights makes slots of them, one
+    draw at a time and in C. The draw that found a stream at its end is spent: it was drawn by the weight of that one.
+    """
+
+    __slots__ = ("sums",)
+
+    schedule: Exhaustive
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__(node, place)
+        self.sums = [1.0]
+
+    def slot_at(self, position: int) -> int:
+        return bisect_right(self.sums, self.block[position] * self.sums[-1])
+
+    def go_on(self, position: int, left: int) -> Iterator[T] | None:
+        if self.version != self.schedule.version:
+            return self.weigh()
+        return super().go_on(position, left)
+
+    def weigh(self) -> Iterator[T] | None:
+        """Lay the rest of the block over the weights of the streams that are open now."""
+        self.version = self.schedule.version
+        self.sums = sums = list(accumulate(self.schedule.slot_weights))
+        if not sums[-1]:
+            self.close()
+            raise ValueError(
+                f"stochastic_mux: weights({self.schedule.read}) is 0 for every open stream, so nothing can be drawn; "
+                "keep the weight of a stream positive until it has ended"
+            )
+        slots = map(bisect_right, repeat(sums), map(mul, self.index, repeat(sums[-1])))
+        self.items = map(next, map(self.slots.__getitem__, slots))
+        return self.items
+
+    def lay_from(self, draw: int) -> Iterator[T] | None:
+        schedule = self.schedule
+        if not schedule.open_slots:
+            self.close()
+            return None
+        span = min(self.size, PERIOD - draw % PERIOD)
+        schedule.reread(draw)
+        self.draw, self.following = draw, draw + span
+        self.fresh = -1
+        self.block[:] = schedule.words["picks"].uniforms(draw, span).tolist()
+        self.block.append(2.0)  # beyond every sum: the slot that is always empty
+        self.seek(0)
+        self.size = min(self.size * 4, draws.block_sizes[1])
+        return self.weigh()
+
+
+def _run(node: Node[T], place: Place) -> Running[T]:
+    weighted = node.options["mode"] == "exhaustive" and node.options["weights"] is not None
+    return (_Weighted if weighted else _Stochastic)(node, place)
+
+
+def stochastic_mux(
+    factories: Factories[T],
+    n_active: int,
+    rate: float | None,
+    *,
+    weights: Weights = None,
+    mode: Literal["with_replacement", "single_active", "exhaustive"] = "with_replacement",
+    dist: Literal["binomial", "constant", "poisson"] = "binomial",
+    seed: int | None = None,
+) -> Node[T]:
+    """Draw from a working set of ``n_active`` open streams, each replaced by another after about ``rate`` items.
+
+    In the modes that replace, the long-run share of stream ``i`` in the items is ``weights[i] / sum(weights)``, as long as
+    streams outlast their quota; a stream that ends sooner is replaced sooner, and has a share in proportion to
+    ``weights[i]`` times the mean of what it gives at a time. A stream that gives nothing when it is opened is left out
+    from then on.
+
+    Args:
+        factories: ``k >= 1`` zero-argument callables, or a mapping of names to them. A lazy sequence is indexed only.
+        n_active: the most streams open at a time, ``>= 1``. Streams of weight 0 shrink the set.
+        rate: mean number of items that an activation gives, ``>= 1``, fractions allowed; ``None`` runs every stream to
+            its end.
+        weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; a mapping by name where
+            ``factories`` is one; ``None`` for equal shares; a function of the number of draws so far, read at multiples
+            of 1,024 draws, except in ``"single_active"``.
+        mode: ``"with_replacement"`` activates by weight alone, so that a stream may be open twice;
+            ``"single_active"`` has no stream open twice, and ones of weight above ``1 / n_active`` open all the time;
+            ``"exhaustive"`` opens every stream of positive weight once, draws by the weights of the open ones, and ends.
+        dist: the law of the number of items of an activation: ``"constant"``; ``"poisson"``, ``1 + Poisson(rate - 1)``;
+            ``"binomial"``, ``1 + Binomial(m, 1 - 1 / n_active)``. Each has the mean ``rate``.
+        seed: fixes the whole stream below this mux. ``None`` takes fresh entropy at each call.
+
+    Raises:
+        TypeError: when built, if an argument is of the wrong kind.
+        ValueError: when built, if ``k == 0``, ``n_active < 1``, ``rate < 1``, ``weights`` do not fit, ``mode`` or
+            ``dist`` is unknown, or, outside ``"with_replacement"``, ``n_active > k``.
+
+    Source: McFee et al., pescador 3.0, ``StochasticMux``; Chen, Dempster and Liu, 1994, for ``"single_active"``.
+
+    >>> from pescador_fn import take
+    >>> files = [[name] * 100 for name in "abcd"]
+    >>> mux = stochastic_mux([rows.__iter__ for rows in files], n_active=2, rate=3, seed=0)
+    >>> "".join(take(mux, 20)())
+    """
+    name = "stochastic_mux"
+    parts = check_parts(name, factories)
+    check_choice(name, "mode", mode, tuple(_MODES))
+    check_choice(name, "dist", dist, ("binomial", "constant", "poisson"))
+    n_active = check_count(name, "n_active", n_active, 1)
+    if n_active > len(parts) and mode != "with_replacement":
+        raise ValueError(
+            f"{name}: n_active={n_active} but there are {len(parts)} factories; "
+            f'use n_active <= {len(parts)}, or mode="with_replacement"'
+        )
+    if callable(weights) and mode == "single_active":
+        raise ValueError(
+            f'{name}: weights={weights!r} is a function, which mode="single_active" cannot follow; '
+            'give fixed weights, or mode="with_replacement"'
+        )
+    return Node(
+        stochastic_mux,
+        _run,
+        parts,
+        n_active=n_active,
+        rate=None if rate is None else check_number(name, "rate", rate, 1),
+        weights=check_weights(name, weights, parts),
+        mode=mode,
+        dist=dist,
+        seed=check_seed(name, seed),
+    )

@@ -1,0 +1,248 @@
+"""Streams: factories that run.
+
+What runs has two halves. A ``Running`` is the state: where it stands, what is open. Its ``iter()`` is the plumbing, C
+iterators that move items from that state on, and can be laid again. The plumbing holds the state; the state never
+holds its own plumbing, so that dropping a stream frees it, and closes everything below it, at once.
+
+    Stream ── plumbing ──▶ Running ──▶ its children's plumbing ──▶ their Running … ──▶ the user's iterators
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain, islice, repeat
+from types import GeneratorType, TracebackType
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
+
+from pescador_fn.seeds import Place
+
+__all__ = ["EMPTY", "FOREVER", "Leaf", "Running", "Stage", "Stream", "begin", "close_all", "flow", "open_child", "raising"]
+
+T = TypeVar("T")
+
+EMPTY: Iterator[Any] = iter(())  # what an unopened or closed slot holds
+FOREVER = 2**62  # calls; a count that no stream reaches, since only a bounded `repeat` tells how far it is
+
+_SURE = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
+
+
+class _Node(Protocol):
+    def _start(self, place: Place) -> Running[Any]: ...
+
+
+def raising(error: BaseException) -> Iterator[Any]:
+    """An iterator that raises ``error`` once and keeps no reference to it, which would be a cycle."""
+    return map(_throw, ([error],))
+
+
+def _throw(box: list[BaseException]) -> NoReturn:
+    raise box.pop()
+
+
+def flow(refill: Callable[[], Iterator[T] | None]) -> Iterator[T]:
+    """All items of the iterators that ``refill`` gives, until it gives ``None``.
+
+    A refill does not raise: `chain` is dead once its source has raised. It returns ``raising(error)`` instead.
+    """
+    return chain.from_iterable(iter(refill, None))
+
+
+def close_all(closers: Iterable[Callable[[], object] | None]) -> None:
+    """Call every one, also when one raises; the first error is raised at the end."""
+    with ExitStack() as stack:
+        for close in closers:
+            if close is not None:
+                stack.callback(close)
+
+
+class Running(Generic[T]):
+    """The state of an open stream; ``iter()`` gives plumbing that goes on from it."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[T]:
+        raise NotImplementedError
+
+    @property
+    def done(self) -> bool:
+        """Whether plumbing that has ended means the end: a signal may have cut it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close everything open below; the plumbing then ends."""
+        raise NotImplementedError
+
+
+def _adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Callable[[], object] | None]:
+    """An iterator that ends for good where it raises, and what closes it."""
+    try:
+        items = iter(iterable)
+    except TypeError as error:
+        raise TypeError(
+            f"the factory {factory!r} returned {iterable!r}, which is not iterable; a factory returns an iterable"
+        ) from error
+    kind = type(items)
+    if kind is GeneratorType:
+        return items, items.close
+    close = getattr(items, "close", None)
+    # An islice is dead after an exception has passed: a user's iterator that raised has ended, whatever it is.
+    return (items if kind in _SURE or kind is Stream else islice(items, None)), close
+
+
+class Leaf(Running[T]):
+    """A user's own stream, opened at the first item, its calls counted by a `repeat`."""
+
+    __slots__ = ("_close", "calls", "closed", "factory", "place")
+
+    def __init__(self, factory: Callable[[], Iterable[T]], place: Place) -> None:
+        self.factory = factory
+        self.place = place
+        self.calls: repeat[Iterator[T]] | None = None
+        self._close: Callable[[], object] | None = None
+        self.closed = False
+
+    def __iter__(self) -> Iterator[T]:
+        if self.closed:
+            return iter(())
+        if self.calls is None:
+            items, self._close = open_leaf(self.factory, self.place)
+            self.calls = repeat(items, FOREVER)
+        return map(next, self.calls)
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self.calls = None
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+
+
+def open_leaf(factory: Any, place: Place) -> tuple[Iterator[Any], Callable[[], object] | None]:
+    """Call a factory that is not a node; a source gets its generator from ``place``."""
+    source = getattr(factory, "_open", None)
+    return _adopt(factory() if source is None else source(place), factory)
+
+
+def open_child(
+    factory: Any, above: Place, label: object, number: int
+) -> tuple[Iterator[Any], Callable[[], object] | None, Running[Any] | None]:
+    """Open one stream of a mux: its items, what closes it, and its state where it is a node."""
+    start = getattr(factory, "_start", None)
+    if start is not None:
+        running = start(Place(above, label, number))
+        return iter(running), running.close, running
+    source = getattr(factory, "_open", None)
+    made = factory() if source is None else source(Place(above, label, number))
+    if type(made) is GeneratorType:  # by far the most common; the rest of this line is `_adopt`
+        return made, made.close, None
+    return *_adopt(made, factory), None
+
+
+def begin(factory: Any, place: Place) -> Running[Any]:
+    """The state of the stream below a stage; nothing is opened."""
+    start = getattr(factory, "_start", None)
+    return Leaf(factory, place) if start is None else start(place)
+
+
+class Stage(Running[T]):
+    """A stage over one stream: what it adds to the stream below is in its subclasses."""
+
+    __slots__ = ("node", "place", "upstream")
+
+    def __init__(self, node: Any, place: Place) -> None:
+        self.node = node
+        self.place = place.pinned(node.options.get("seed"))
+        self.upstream: Running[Any] = begin(node.of, self.place)
+
+    @property
+    def done(self) -> bool:
+        return self.upstream.done
+
+    def close(self) -> None:
+        self.upstream.close()
+
+
+class Stream(chain[T]):
+    """A running factory: a single-pass iterator that can be closed, by hand or as a context manager.
+
+    Calling a factory of this library gives one. Nothing is opened before the first ``next``. When it is closed, or
+    dropped, everything below it is closed too, generators with their ``finally``. An exception in a user's stream
+    passes through as itself, and the stream may be pulled again.
+
+    >>> from pescador_fn import take
+    >>> with take([1, 2, 3].__iter__, 2)() as stream:
+    ...     next(stream)
+    1
+    >>> list(stream)
+    []
+    """
+
+    # A subclass of `chain`, so that `next` is the C function of `chain` and costs no frame.
+    __slots__ = ("__weakref__", "_factory", "_running")
+
+    _factory: object
+    _running: Running[T]
+
+    @classmethod
+    def _of(cls, factory: object, running: Running[T]) -> Self:
+        stream = cls.from_iterable(iter(_Rounds(running).again, None))
+        stream._factory = factory
+        stream._running = running
+        return stream
+
+    def close(self) -> None:
+        """Close every open stream below; further pulls end at once. Errors of ``finally`` blocks are raised."""
+        if type(self) is Stream:
+            self.__class__ = _Closed  # the C `next` has no switch; another class does
+            self._running.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{'closed' if isinstance(self, _Closed) else 'open'} stream of {self._factory!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Stream: a running stream is single-pass and cannot be copied or pickled; pass its factory")
+
+
+class _Closed(Stream[T]):
+    """What a stream is once it is closed."""
+
+    __slots__ = ()
+
+    def __next__(self) -> NoReturn:
+        raise StopIteration
+
+
+class _Rounds:
+    """Lays a running stream's plumbing, and again where a signal has cut it before the end."""
+
+    __slots__ = ("laid", "running")
+
+    def __init__(self, running: Running[Any]) -> None:
+        self.running = running
+        self.laid = False
+
+    def again(self) -> Iterator[Any] | None:
+        try:
+            if self.laid and self.running.done:
+                return None
+            items = iter(self.running)
+        except Exception as error:  # what does not open has ended
+            self.laid = True
+            return raising(error)
+        except BaseException as error:
+            return raising(error)
+        self.laid = True
+        return items
