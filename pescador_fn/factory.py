@@ -19,7 +19,7 @@ from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.seeds import Place, Root
 from pescador_fn.sources import Source, SourceFunction, same
-from pescador_fn.stream import Running, Stream
+from pescador_fn.stream import Opened, Running, Stream
 
 __all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
 
@@ -59,6 +59,10 @@ class Node(Generic[T]):
 
     def _start(self, place: Place) -> Running[T]:
         return self._run(self, place)
+
+    def _begin(self, place: Place) -> Opened:
+        running = self._run(self, place)
+        return iter(running), running.close, running
 
     def prepared(self, make: Callable[[Node[T]], B]) -> B:
         """What ``make`` derives from this node (tables), made when first asked for and kept."""

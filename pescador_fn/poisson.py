@@ -57,12 +57,17 @@ def odds(inclusion: Floats, n: int) -> Floats:
     if np.ptp(inclusion) < 1e-15:
         return target
     theta = target.copy()
+    step, before = 1.0, float("inf")
     for _ in range(200):
         inside, outside = _inclusion(theta, n, inclusion >= _HEAVY)
         ratio = target / (inside / outside)
-        theta *= ratio
-        if np.abs(ratio - 1).max() < _CLOSE:
+        off = float(np.abs(ratio - 1).max())
+        if off < _CLOSE:
             break
+        if off > before / 3:
+            step = 2 / 3  # the log odds answer with a factor from 1 (many indices) to 2 (two): a third is left each time
+        before = off
+        theta *= ratio**step
     return theta
 
 

@@ -45,10 +45,28 @@ class Prepared:
         self.law = None
 
 
-class Schedule:
-    """What the three modes share: uniform picks, quotas, activation numbers."""
+Activation = tuple[int, int, int]  # stream, number, quota
 
-    __slots__ = ("dead", "function", "node", "number", "open_slots", "place", "prepared", "quotas", "version", "words")
+
+class Schedule:
+    """What the three modes share: uniform picks, and candidates, numbered, each with its quota.
+
+    Candidate ``number`` is a function of the seed and the number; one that may not be activated is passed over.
+    """
+
+    __slots__ = (
+        "at",
+        "candidates",
+        "dead",
+        "first",
+        "function",
+        "node",
+        "open_slots",
+        "place",
+        "prepared",
+        "version",
+        "words",
+    )
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         self.node = node
@@ -57,11 +75,17 @@ class Schedule:
         weights = node.options["weights"]
         self.function = weights if callable(weights) else None
         self.words = {lane: Words(place, lane) for lane in ("picks", "streams", "quotas")}
-        self.quotas: Iterator[int] = iter(())
-        self.number = 0  # of the next activation
+        self.at = 0  # the number of the first candidate that is not in the iterator
+        self.candidates: Iterator[Activation] = iter(())
         self.dead: set[int] = set()
         self.open_slots: list[int] = list(range(self.prepared.n_slots))
+        self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version = 0  # of the law of `picks`
+
+    @property
+    def number(self) -> int:
+        """The number of the next candidate."""
+        return self.at - int(self.candidates.__length_hint__())  # type: ignore[attr-defined]
 
     def copy(self) -> Self:
         """A schedule that goes on from here by itself."""
@@ -81,34 +105,39 @@ class Schedule:
             found = np.asarray(self.open_slots)[found]
         return found.tolist()  # type: ignore[no-any-return]
 
-    def replace(self, slot: int, draw: int) -> tuple[int, int, int] | None:
-        """The next stream, activation number and quota of a slot."""
-        stream = self.next_stream(slot, draw)
-        if stream < 0:
-            self.open_slots.remove(slot)
-            self.version += 1
-            return None
-        number = self.number
-        self.number = number + 1
-        for quota in self.quotas:
-            return stream, number, quota
-        return stream, number, self._more_quotas(number)
+    def enter(self, slot: int, draw: int) -> Activation | None:
+        """The stream that is the first in a slot: the one chosen for it at the start, where there is one."""
+        found = self.first[slot]
+        if found is not None:
+            self.first[slot] = None
+            if found[0] not in self.dead:
+                return found
+        return self.replace(slot, draw)
 
-    def next_stream(self, slot: int, draw: int) -> int:
-        """The stream that takes a slot, or -1 where none is left."""
+    def replace(self, slot: int, draw: int) -> Activation | None:
+        """The stream that takes the place of another; ``None`` where none is left, and the slot is shut."""
         raise NotImplementedError
 
     def barren(self, stream: int) -> None:
         """Never activate a stream again."""
         self.dead.add(stream)
 
-    def _more_quotas(self, number: int) -> int:
-        law = self.prepared.quota
-        if law is None:
-            return FOREVER
-        sizes: list[int] = law.sizes(self.words["quotas"].uniforms(number, BLOCK)).tolist()
-        self.quotas = iter(sizes)
-        return next(self.quotas)
+    def shut(self, slot: int) -> None:
+        """Close a slot for good."""
+        self.open_slots.remove(slot)
+        self.version += 1
+
+    def drop_candidates(self) -> None:
+        """Derive the candidates that have not been looked at anew."""
+        self.at = self.number
+        self.candidates = iter(())
+
+    def lay(self, streams: list[int]) -> None:
+        """Set the next candidates: streams in order, each with the next number and its quota."""
+        size, law = len(streams), self.prepared.quota
+        quotas = [FOREVER] * size if law is None else law.sizes(self.words["quotas"].uniforms(self.at, size)).tolist()
+        self.candidates = iter(list(zip(streams, range(self.at, self.at + size), quotas, strict=True)))
+        self.at += size
 
     def weights_at(self, draw: int) -> tuple[int, Floats]:
         """The weights that a function gives for the period of a draw, and where that begins."""
@@ -140,117 +169,121 @@ def _sparse_sample(u: Floats, count: int) -> list[int]:
 class WithReplacement(Schedule):
     """Activations drawn by weight, independently of what is active."""
 
-    __slots__ = ("at", "first", "lost", "read", "streams", "table")
+    __slots__ = ("lost", "read", "table")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.table: Table | None = self.prepared.table
-        self.streams: Iterator[int] = iter(())
-        self.at = 0  # words of the lane "streams" that the block before took
         self.lost = 0.0  # the share of the table that dead streams have
         self.read = -1
-        self.first: list[int] = []
         if self.function:
             self._read(0)
         weights = None if self.table is None else self.table.weights
-        self.first = self._sample(weights, len(node.of), self.prepared.n_slots)
+        self.lay(self._sample(weights, len(node.of), self.prepared.n_slots))
+        self.first = list(self.candidates)
 
-    def next_stream(self, slot: int, draw: int) -> int:
+    def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function and draw - draw % PERIOD != self.read:
             self._read(draw)
-        stream = self.first[slot]
-        if stream >= 0:
-            self.first[slot] = -1
-            if stream not in self.dead:
-                return stream
-        while self.table is not None:
-            for stream in self.streams:
-                if stream not in self.dead:
-                    return stream
-            self._more_streams(BLOCK)
-        return -1
-
-    def _more_streams(self, size: int) -> None:
-        assert self.table is not None
-        self.streams = iter(self.table.indices(self.words["streams"].uniforms(self.at, size)).tolist())
-        self.at += size
-
-    def _retable(self, table: Table | None) -> None:
-        """Draw from another table from the next word on."""
-        self.at -= self.streams.__length_hint__()  # type: ignore[attr-defined]
-        self.streams = iter(())
-        self.table = table
-        self.lost = 0.0
+        dead = self.dead
+        for found in self.candidates:
+            if found[0] not in dead:
+                return found
+        if self.table is None:
+            self.shut(slot)
+            return None
+        self.lay(self.table.indices(self.words["streams"].uniforms(self.at, BLOCK)).tolist())
+        return self.replace(slot, draw)
 
     def _read(self, draw: int) -> None:
         self.read, weights = self.weights_at(draw)
-        self._retable(Table(len(weights), weights).without(self.dead))
+        self._retable(Table(len(weights), weights))
+
+    def _retable(self, table: Table) -> None:
+        """Draw from another table, without the dead, from the next candidate on."""
+        self.drop_candidates()
+        self.table = table.without(self.dead)
+        self.lost = 0.0
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead and self.table is not None:
             self.dead.add(stream)
             self.lost += self.table.share(stream)
             if self.lost >= 0.5:
-                self._retable(self.table.without(self.dead))
+                self._retable(self.table)
 
 
 class Exhaustive(Schedule):
     """Every stream of positive weight once, in successive-sampling order; draws by the weights of the open streams."""
 
-    __slots__ = ("at", "members", "order", "read", "slot_weights", "started", "streams", "waiting", "weights")
+    __slots__ = (
+        "by_weight",
+        "candidate_weights",
+        "order",
+        "read",
+        "slot_streams",
+        "slot_weights",
+        "started",
+        "taken",
+        "weights",
+    )
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.weights: Floats | None = None if self.function else node.options["weights"]
         self.started: set[int] = set()  # kept for a function only, by which the order is drawn anew
         self.read = -1
-        self.at = 0  # how much of the order the blocks took
         self.order: Any = None
-        self.streams: Iterator[int] = iter(())
+        self.taken = 0  # how much of the order is in candidates
         n_slots = self.prepared.n_slots
-        self.members = [-1] * n_slots
+        self.slot_streams = [-1] * n_slots
         self.slot_weights = [0.0] * n_slots
-        self.waiting = [False] * n_slots  # slots whose stream is chosen and not yet asked for
-        if node.options["weights"] is not None:  # slots are picked by weight, so each has its stream from the start
+        self.candidate_weights: dict[int, float] = {}
+        self.by_weight = node.options["weights"] is not None
+        if self.by_weight:  # slots are picked by weight, so each has its stream from the start
             self.reread(0)
-            for slot in range(n_slots):
-                self._choose(slot)
-                self.waiting[slot] = self.members[slot] >= 0
-            self.open_slots = [slot for slot in self.open_slots if self.waiting[slot]]
+            self.first = [self.replace(slot, 0) for slot in range(n_slots)]
 
     def reread(self, draw: int) -> None:
         """Take a function's weights for the period of a draw: for the open slots, and for the order of the rest."""
         if self.function and draw - draw % PERIOD != self.read:
             self.read, self.weights = self.weights_at(draw)
-            self.order, self.at, self.streams = None, 0, iter(())
+            self.drop_candidates()
+            self.order, self.taken = None, 0
             for slot in self.open_slots:
-                if self.members[slot] >= 0:
-                    self.slot_weights[slot] = float(self.weights[self.members[slot]])
+                if self.slot_streams[slot] >= 0:
+                    self.slot_weights[slot] = float(self.weights[self.slot_streams[slot]])
 
-    def next_stream(self, slot: int, draw: int) -> int:
-        if self.waiting[slot]:
-            self.waiting[slot] = False
-        else:
+    def replace(self, slot: int, draw: int) -> Activation | None:
+        if self.function:
             self.reread(draw)
-            self._choose(slot)
-        return self.members[slot]
-
-    def _choose(self, slot: int) -> None:
-        stream = next(self.streams, -1)
-        if stream < 0:
+        for found in self.candidates:
+            break
+        else:
             self._more_streams()
-            stream = next(self.streams, -1)
+            found = next(self.candidates, None)
+        if self.by_weight:
+            self._weigh(slot, found)
+        if found is None:
+            self.shut(slot)
+        return found
+
+    def _weigh(self, slot: int, found: Activation | None) -> None:
+        """Note the weight of the stream that takes a slot."""
+        stream = -1 if found is None else found[0]
+        self.slot_streams[slot] = stream
+        self.slot_weights[slot] = self.candidate_weights.get(stream, 0.0)
+        self.version += 1
         if self.function:
             self.started.add(stream)
-        self.members[slot] = stream
-        self.slot_weights[slot] = 0.0 if stream < 0 else 1.0 if self.weights is None else float(self.weights[stream])
-        self.version += self.node.options["weights"] is not None
 
     def _more_streams(self) -> None:
         if self.order is None:
             u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
             order = successive(self.weights, u)
             self.order = order[~np.isin(order, list(self.started))] if self.started else order
-        block = self.order[self.at : self.at + BLOCK].tolist()
-        self.at += len(block)
-        self.streams = iter(block)
+        block: list[int] = self.order[self.taken : self.taken + BLOCK].tolist()
+        self.taken += len(block)
+        if self.weights is not None:
+            self.candidate_weights = dict(zip(block, self.weights[block].tolist(), strict=True))
+        self.lay(block)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from pescador_fn.draws import Floats, Ints, Table, Words
 from pescador_fn.factory import Node
 from pescador_fn.poisson import odds, split_certain
-from pescador_fn.schedule import BLOCK, Schedule
+from pescador_fn.schedule import BLOCK, Activation, Schedule
 from pescador_fn.seeds import Place
 
 __all__ = ["SingleActive"]
@@ -39,7 +38,7 @@ class Law:
             theta = np.zeros(len(weights))
             theta[others] = odds(self.inclusion[others], n)
             # A draw that falls on an active stream is repeated. Where that is most draws, the heavy are drawn from a list.
-            if theta @ (1 - self.inclusion) < 0.25 * theta.sum():
+            if theta @ (1 - self.inclusion) < 0.05 * theta.sum():
                 heavy: Ints = others[self.inclusion[others] > 0.5]
                 self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
                 theta[heavy] = 0.0
@@ -49,7 +48,7 @@ class Law:
 class SingleActive(Schedule):
     """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
 
-    __slots__ = ("active", "at", "law", "lost", "members", "slot_table", "streams", "tabled", "tabled_at", "waiting")
+    __slots__ = ("active", "law", "lost", "members", "slot_table", "tabled", "tabled_at", "u")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
@@ -58,15 +57,16 @@ class SingleActive(Schedule):
             self.prepared.law = Law(np.ones(len(node.of)) if weights is None else weights, self.prepared.n_slots)
         self.law: Law = self.prepared.law
         self.tabled = 0  # how many dead the law leaves out
-        self.tabled_at = 0  # since which activation
-        self.lost = 0.0  # the share of the odds that the other dead have
-        self.streams: Iterator[float] = iter(())
-        self.at = 0  # words of the lane "streams" that the blocks took
+        self.tabled_at = 0  # since which candidate
+        self.lost = 0.0  # the share of the active set that the other dead would have
         self.slot_table: Table | None = None
+        self.u: list[float] = []  # the words of the candidates, where the law has a list
         self.active: set[int] = set()
         self.members = self._first_members(weights is None)
         self.active = set(self.members)
-        self.waiting = [True] * len(self.members)  # slots whose first stream is not yet opened
+        self.drop_candidates()
+        self.lay(self.members)
+        self.first = list(self.candidates)
         self._weigh_slots()
 
     def _first_members(self, equal: bool) -> list[int]:
@@ -84,70 +84,80 @@ class SingleActive(Schedule):
             slots = (Words(self.place, "mixing").uniforms(0, 16 * n) * n).astype(np.int64) + len(law.certain)
             for slot in slots.tolist():
                 self.active.discard(members[slot])
-                members[slot] = self._outsider()
+                members[slot] = self._outsider()[0]
                 self.active.add(members[slot])
         return members
 
-    def _outsider(self) -> int:
+    def _outsider(self) -> Activation:
         """An inactive stream that is not always active, in proportion to its odds."""
         active, dead, table = self.active, self.dead, self.law.table
-        if not self.law.heavy:
-            assert table is not None
-            while True:
-                for stream in self.streams:
-                    if stream not in active and stream not in dead:
-                        return stream  # type: ignore[return-value]
-                self._more_streams(table)
+        if self.law.heavy:
+            return self._from_list()
+        assert table is not None
+        while True:
+            for found in self.candidates:
+                if found[0] not in active and found[0] not in dead:
+                    return found
+            self.lay(table.indices(self.words["streams"].uniforms(self.at, BLOCK)).tolist())
+
+    def _from_list(self) -> Activation:
+        """The same where few draws by odds would fall on an inactive stream: the heavy are listed."""
+        active, dead, table = self.active, self.dead, self.law.table
         rest = [(stream, theta) for stream, theta in self.law.heavy if stream not in active and stream not in dead]
         sums = list(accumulate(theta for _, theta in rest))
         heavy = sums[-1] if sums else 0.0
         light = 0.0 if table is None else table.total * table.largest
         while True:
-            for u in self.streams:
-                x = u * (heavy + light)
+            for word, number, quota in self.candidates:
+                x = self.u[word] * (heavy + light)
                 if x < heavy or table is None:
-                    return rest[min(bisect_right(sums, x), len(rest) - 1)][0]
+                    return rest[min(bisect_right(sums, x), len(rest) - 1)][0], number, quota
                 stream = int(table.indices(np.array([(x - heavy) / light]))[0])
                 if stream not in active and stream not in dead:
-                    return stream
-            self._more_streams(None)
-
-    def _more_streams(self, table: Table | None) -> None:
-        """The next block of words: as indices of a table, or as they are."""
-        u = self.words["streams"].uniforms(self.at, BLOCK)
-        self.at += BLOCK
-        self.streams = iter((u if table is None else table.indices(u)).tolist())
+                    return stream, number, quota
+            self.u = self.words["streams"].uniforms(self.at, BLOCK).tolist()
+            self.lay(list(range(BLOCK)))
 
     def picks(self, draw: int, size: int) -> list[int]:
         if self.slot_table is None:
             return super().picks(draw, size)
         return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
 
-    def next_stream(self, slot: int, draw: int) -> int:
+    def replace(self, slot: int, draw: int) -> Activation | None:
         stream = self.members[slot]
-        if stream not in self.dead and (self.waiting[slot] or stream in self.law.certain):
-            self.waiting[slot] = False
-            return stream
-        self.waiting[slot] = False
+        if self.law.certain and stream in self.law.certain and stream not in self.dead:
+            return self._again(stream)
         self.active.discard(stream)
         if len(self.dead) > self.tabled:
             self._rebuild()
-        self.members[slot] = entering = self._entering()
-        if entering >= 0:
-            self.active.add(entering)
-        if self.law.certain:
+        found = self._entering()
+        self.members[slot] = -1 if found is None else found[0]
+        if found is not None:
+            self.active.add(found[0])
+        if self.law.certain and (found is None or found[0] in self.law.certain or stream in self.law.certain):
             self._weigh_slots()
-        return entering
+        if found is None:
+            self.shut(slot)
+        return found
 
-    def _entering(self) -> int:
+    def _again(self, stream: int) -> Activation:
+        """The next candidate's number and quota, for a stream that is always active."""
+        for _, number, quota in self.candidates:
+            return stream, number, quota
+        self.u = self.words["streams"].uniforms(self.at, BLOCK).tolist()
+        table = None if self.law.heavy else self.law.table
+        self.lay(list(range(BLOCK)) if table is None else table.indices(np.array(self.u)).tolist())
+        return self._again(stream)
+
+    def _entering(self) -> Activation | None:
         law = self.law
         if len(self.active) >= law.n_slots:
-            return -1
+            return None
         if law.certain:
             for stream in sorted(law.certain - self.active - self.dead):
-                return stream
+                return self._again(stream)
         alive = law.count - (len(self.dead) - self.tabled)
-        return self._outsider() if alive > len(self.active) else -1
+        return self._outsider() if alive > len(self.active) else None
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
@@ -161,8 +171,7 @@ class SingleActive(Schedule):
         alive[list(self.dead)] = 0.0
         if not alive.any() or (self.number - self.tabled_at < count // 4 and self.lost < 0.25):
             return
-        self.at -= self.streams.__length_hint__()  # type: ignore[attr-defined]
-        self.streams = iter(())
+        self.drop_candidates()
         self.law = Law(alive, self.prepared.n_slots)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
         self._weigh_slots()

@@ -13,7 +13,7 @@ import numpy as np
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.seeds import Place, Root
-from pescador_fn.stream import Leaf, Stream
+from pescador_fn.stream import Leaf, Opened, Stream, adopt
 
 __all__ = ["Source", "SourceFunction", "same", "source"]
 
@@ -46,10 +46,11 @@ class Source(Generic[T]):
         """A fresh stream; each one has randomness of its own."""
         return Stream._of(self, Leaf(self, Root()))
 
-    def _open(self, place: Place) -> Iterable[T]:
-        if self.function.wants_rng:
-            return self.function.fn(*self.args, **self.kwargs, rng=place.rng())
-        return self.function.fn(*self.args, **self.kwargs)
+    def _begin(self, place: Place) -> Opened:
+        function = self.function
+        if function.wants_rng:
+            return adopt(function.fn(*self.args, **self.kwargs, rng=place.rng()), self)
+        return adopt(function.fn(*self.args, **self.kwargs), self)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.function.__name__}: a source is immutable; make another")

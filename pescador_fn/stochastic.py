@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate, repeat
 from operator import mul
+from types import GeneratorType
 from typing import Any, Literal, TypeVar
 
 from pescador_fn import draws
@@ -13,10 +14,10 @@ from pescador_fn.draws import PERIOD, Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.factory import Factories, Node, check_part, check_parts
 from pescador_fn.mux import Loop
-from pescador_fn.schedule import Exhaustive, Schedule, WithReplacement
+from pescador_fn.schedule import Activation, Exhaustive, Schedule, WithReplacement
 from pescador_fn.seeds import Place, check_seed
 from pescador_fn.single_active import SingleActive
-from pescador_fn.stream import EMPTY, Running, close_all, open_child, raising
+from pescador_fn.stream import EMPTY, Running, adopt, close_all, raising
 
 __all__ = ["stochastic_mux"]
 
@@ -28,24 +29,27 @@ _MODES: dict[str, type[Schedule]] = {
     "exhaustive": Exhaustive,
 }
 
-# stream, activation number, the calls left of its quota, what closes it, its state where it is a node
-Active = tuple[int, int, "repeat[Any]", Callable[[], object] | None, Running[Any] | None]
+# what the schedule named, the calls left of its quota, what closes it, its state where it is a node
+Active = tuple[Activation, "repeat[Any]", Callable[[], object] | None, Running[Any] | None]
 
 
 class _Stochastic(Loop[T]):
     """The executor: opens the streams that the schedule names, and pulls them by its picks.
 
     A slot holds ``map(next, repeat(stream, quota))``: quota and count in one. A slot whose quota is used up is noticed
-    when it is drawn again; the next stream then takes its place and the draw.
+    when it is drawn again; the next stream then takes its place and the draw. `refill` is one function because calls are what it costs.
     """
 
-    __slots__ = ("active", "draw", "factories", "following", "fresh", "node", "place", "schedule", "size", "slots", "version")
+    by_weight = False
+
+    __slots__ = ("active", "draw", "factories", "following", "fresh", "names", "node", "place", "schedule", "size", "slots", "version")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
         self.schedule = _MODES[node.options["mode"]](node, self.place)
         self.factories = node.of.items
+        self.names = node.of.names
         count = len(self.schedule.open_slots)
         self.slots: list[Iterator[T]] = [EMPTY] * (count + 1)
         super().__init__(self.slots)
@@ -58,69 +62,71 @@ class _Stochastic(Loop[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
-            if self.ended:
-                return None
             left = self.left()
             if not left:
-                return self.lay_from(self.following)
+                return None if self.ended else self.lay_from(self.following)
+            schedule = self.schedule
             position = self.following - self.draw - left
-            return self.replace(self.slot_at(position), position, left)
+            slot = self.slot_at(position) if self.by_weight else self.block[position]
+            before = self.active[slot]
+            if before is None:
+                found = schedule.enter(slot, self.draw + position)
+            else:
+                (stream, _, _), calls, close, running = before
+                if running is not None and not running.done and calls.__length_hint__():
+                    return self.revive(slot, before, position)
+                # Closed before the next is opened: never more than n_active are open.
+                self.active[slot] = None
+                self.slots[slot] = EMPTY
+                if left == self.fresh:
+                    schedule.barren(stream)
+                if close is not None:
+                    close()
+                found = schedule.replace(slot, self.draw + position)
+            if found is None:
+                return self.lay_from(self.draw + position + 1)
+            stream, number, quota = found
+            factory = self.factories[stream]
+            try:
+                begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
+                if begin_at is None:
+                    items = factory()
+                    if type(items) is GeneratorType:
+                        close, running = items.close, None
+                    else:
+                        items, close, running = adopt(items, factory)
+                else:
+                    label = stream if self.names is None else self.names[stream]
+                    items, close, running = begin_at(Place(self.place, label, number))
+            except Exception:
+                schedule.barren(stream)  # what does not open is left out
+                check_part("stochastic_mux", factory, f"factories[{stream}]")
+                raise
+            calls = repeat(items, quota)
+            self.active[slot] = found, calls, close, running
+            self.slots[slot] = map(next, calls)
+            if self.version != schedule.version:
+                return self.weigh_from(slot, position + 1)
+            self.fresh = left
+            self.seek(position)
+            return self.items
         except BaseException as error:
             return raising(error)
 
-    def replace(self, slot: int, position: int, left: int) -> Iterator[T] | None:
-        """Put the next stream in a slot, and give it the draw that found the one before at its end."""
-        before = self.active[slot]
-        if before is not None:
-            running, calls = before[4], before[2]
-            if running is not None and not running.done and calls.__length_hint__():
-                self.revive(slot, before)
-                self.seek(position)
-                return self.items
-            # Closed before the next is opened: never more than n_active are open.
-            self.active[slot] = None
-            self.slots[slot] = EMPTY
-            if left == self.fresh:
-                self.schedule.barren(before[0])
-            close = before[3]
-            if close is not None:
-                close()
-        found = self.schedule.replace(slot, self.draw + position)
-        if found is None:
-            return self.lay_from(self.draw + position + 1)
-        stream, number, quota = found
-        factory = self.factories[stream]
-        names = self.node.of.names
-        try:
-            items, close, running = open_child(factory, self.place, stream if names is None else names[stream], number)
-        except Exception:
-            self.schedule.barren(stream)
-            check_part("stochastic_mux", factory, f"factories[{stream}]")
-            raise
-        calls = repeat(items, quota)
-        self.active[slot] = stream, number, calls, close, running
-        self.slots[slot] = map(next, calls)
-        return self.go_on(position, left)
-
-    def revive(self, slot: int, cut: Active) -> None:
+    def revive(self, slot: int, cut: Active, position: int) -> Iterator[T]:
         """Lay a stream again whose plumbing a signal has cut."""
-        stream, number, calls, close, running = cut
+        found, calls, close, running = cut
         assert running is not None
         calls = repeat(iter(running), calls.__length_hint__())
-        self.active[slot] = stream, number, calls, close, running
+        self.active[slot] = found, calls, close, running
         self.slots[slot] = map(next, calls)
-
-    def slot_at(self, position: int) -> int:
-        """The slot that a draw of the block fell on."""
-        return self.block[position]
-
-    def go_on(self, position: int, left: int) -> Iterator[T] | None:
-        """The plumbing after a replacement."""
-        if self.version != self.schedule.version:
-            return self.lay_from(self.draw + position + 1)
-        self.fresh = left
         self.seek(position)
         return self.items
+
+    def weigh_from(self, slot: int, position: int) -> Iterator[T] | None:
+        """Go on from a draw of the block after a slot has changed the law of the picks."""
+        del slot
+        return self.lay_from(self.draw + position)
 
     def lay_from(self, draw: int) -> Iterator[T] | None:
         """Lay the block that begins with a draw; ``None`` where no slot is open."""
@@ -144,7 +150,7 @@ class _Stochastic(Loop[T]):
     def close(self) -> None:
         self.ended = True
         self.seek(len(self.block))
-        closers = [active[3] for active in self.active if active is not None]
+        closers = [active[2] for active in self.active if active is not None]
         self.active = [None] * len(self.active)
         close_all(closers)
 
@@ -158,6 +164,7 @@ class _Weighted(_Stochastic[T]):
 
     __slots__ = ("sums",)
 
+    by_weight = True
     schedule: Exhaustive
 
     def __init__(self, node: Node[T], place: Place) -> None:
@@ -167,15 +174,18 @@ class _Weighted(_Stochastic[T]):
     def slot_at(self, position: int) -> int:
         return bisect_right(self.sums, self.block[position] * self.sums[-1])
 
-    def go_on(self, position: int, left: int) -> Iterator[T] | None:
-        if self.version != self.schedule.version:
-            return self.weigh()
-        return super().go_on(position, left)
+    def weigh_from(self, slot: int, position: int) -> Iterator[T] | None:
+        del position  # where the block stands already
+        return self.weigh(slot)
 
-    def weigh(self) -> Iterator[T] | None:
-        """Lay the rest of the block over the weights of the streams that are open now."""
+    def weigh(self, first: int = 0) -> Iterator[T] | None:
+        """Lay the rest of the block over the weights of the streams that are open now, changed from ``first`` on."""
         self.version = self.schedule.version
-        self.sums = sums = list(accumulate(self.schedule.slot_weights))
+        sums, weights = self.sums, self.schedule.slot_weights
+        if first:
+            sums[first - 1 :] = accumulate(weights[first:], initial=sums[first - 1])
+        else:
+            sums[:] = accumulate(weights)
         if not sums[-1]:
             self.close()
             raise ValueError(

@@ -15,9 +15,11 @@ from itertools import chain, islice, repeat
 from types import GeneratorType, TracebackType
 from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
+from pescador_fn.errors import show
+from pescador_fn.legible import named
 from pescador_fn.seeds import Place
 
-__all__ = ["EMPTY", "FOREVER", "Leaf", "Running", "Stage", "Stream", "begin", "close_all", "flow", "open_child", "raising"]
+__all__ = ["EMPTY", "FOREVER", "Leaf", "Opened", "Running", "Stage", "Stream", "adopt", "begin", "close_all", "flow", "open_child", "raising"]
 
 T = TypeVar("T")
 
@@ -74,20 +76,19 @@ class Running(Generic[T]):
         raise NotImplementedError
 
 
-def _adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Callable[[], object] | None]:
-    """An iterator that ends for good where it raises, and what closes it."""
+def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Callable[[], object] | None, None]:
+    """What a factory returned, as an iterator that ends for good where it raises, and what closes it."""
+    if type(iterable) is GeneratorType:
+        return iterable, iterable.close, None
     try:
         items = iter(iterable)
     except TypeError as error:
         raise TypeError(
-            f"the factory {factory!r} returned {iterable!r}, which is not iterable; a factory returns an iterable"
+            f"the factory {named(factory)} returned {show(iterable)}, which is not iterable; return an iterable"
         ) from error
-    kind = type(items)
-    if kind is GeneratorType:
-        return items, items.close
-    close = getattr(items, "close", None)
     # An islice is dead after an exception has passed: a user's iterator that raised has ended, whatever it is.
-    return (items if kind in _SURE or kind is Stream else islice(items, None)), close
+    sure = type(items) in _SURE or type(items) is Stream
+    return items if sure else islice(items, None), getattr(items, "close", None), None
 
 
 class Leaf(Running[T]):
@@ -106,7 +107,8 @@ class Leaf(Running[T]):
         if self.closed:
             return iter(())
         if self.calls is None:
-            items, self._close = open_leaf(self.factory, self.place)
+            start = getattr(self.factory, "_begin", None)
+            items, self._close, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
             self.calls = repeat(items, FOREVER)
         return map(next, self.calls)
 
@@ -122,25 +124,19 @@ class Leaf(Running[T]):
             close()
 
 
-def open_leaf(factory: Any, place: Place) -> tuple[Iterator[Any], Callable[[], object] | None]:
-    """Call a factory that is not a node; a source gets its generator from ``place``."""
-    source = getattr(factory, "_open", None)
-    return _adopt(factory() if source is None else source(place), factory)
+Opened = tuple[Iterator[Any], Callable[[], object] | None, "Running[Any] | None"]
 
 
-def open_child(
-    factory: Any, above: Place, label: object, number: int
-) -> tuple[Iterator[Any], Callable[[], object] | None, Running[Any] | None]:
+def open_child(factory: Any, above: Place, label: object, number: int) -> Opened:
     """Open one stream of a mux: its items, what closes it, and its state where it is a node."""
-    start = getattr(factory, "_start", None)
-    if start is not None:
-        running = start(Place(above, label, number))
-        return iter(running), running.close, running
-    source = getattr(factory, "_open", None)
-    made = factory() if source is None else source(Place(above, label, number))
-    if type(made) is GeneratorType:  # by far the most common; the rest of this line is `_adopt`
+    begin_at = getattr(factory, "_begin", None)
+    if begin_at is not None:
+        opened: Opened = begin_at(Place(above, label, number))
+        return opened
+    made = factory()
+    if type(made) is GeneratorType:  # as in `adopt`: the common case is spared a call
         return made, made.close, None
-    return *_adopt(made, factory), None
+    return adopt(made, factory)
 
 
 def begin(factory: Any, place: Place) -> Running[Any]:
