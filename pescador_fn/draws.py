@@ -26,7 +26,8 @@ Weights = Any  # a sequence, a mapping, an array, a function of the number of dr
 
 PERIOD = 1024  # draws; a weights function is read at its multiples
 
-block_sizes = (16, 4096)  # draws in the first and the largest block; no draw depends on them
+block_sizes = (16, 4096)  # draws in the first and the largest block, which are four times the one before; no draw
+# depends on them
 
 
 class Words:
@@ -78,7 +79,7 @@ class Table:
         """One index for each uniform number."""
         if self.weights is None:
             return (u * self.n).astype(np.int64)
-        if len(self.cumulative) <= 64 or len(u) < 1024:
+        if len(self.cumulative) <= 64 or (len(u) < 1024 and self.guide is None):
             found = self.cumulative.searchsorted(u * self.total, side="right")
             found = np.minimum(found, len(self.cumulative) - 1)
         else:
@@ -142,6 +143,9 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
         raise ValueError(f"{function}: weights[{label!r}]={given[bad[0]]} is not finite and >= 0; give numbers like 0.5 or 3")
     if not given.any():
         raise ValueError(f"{function}: weights are all 0, so nothing can be drawn; give at least one positive weight")
+    least = given[given > 0].min()
+    if given.max() > 1e150 or least < 1e-150 * max(1.0, given.max()):  # products and ratios stay within floats
+        given = np.where(given > 0, np.maximum(given / given.max(), 1e-150), 0.0)
     given.setflags(write=False)
     return given
 

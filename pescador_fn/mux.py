@@ -64,9 +64,15 @@ class Loop(Running[T]):
 
 
 class Slots(dict[int, Iterator[Any]]):
-    """The open streams of a mux, each opened where it is first drawn, inside the C loop."""
+    """The open streams of a mux, each opened where it is first drawn, inside the C loop.
 
-    __slots__ = ("children", "failed", "fresh", "left", "number", "parts", "passes", "place")
+    A dict, so that opening a wide mux for a few draws costs no more than a narrow one; in the long run a list, which is
+    faster where streams are many, and whose unopened slots are empty.
+    """
+
+    __slots__ = ("children", "failed", "fresh", "left", "number", "parts", "passes", "place", "row")
+
+    left: Callable[[], int]
 
     def __init__(self, parts: Parts[Any], place: Place) -> None:
         super().__init__()
@@ -77,30 +83,54 @@ class Slots(dict[int, Iterator[Any]]):
         self.children: dict[int, tuple[Callable[[], object] | None, Running[Any] | None]] = {}
         self.failed: set[int] = set()
         self.fresh = -1  # how much of the block was left when a stream was last opened
-        self.left: Callable[[], int]
+        self.row: list[Iterator[Any]] | None = None
 
     def __missing__(self, index: int) -> Iterator[Any]:
+        return self.open(index)
+
+    def open(self, index: int) -> Iterator[Any]:
+        """Open a stream in its slot."""
         number = self.passes.get(index, self.number)
         parts = self.parts
         try:
-            items, close, running = open_child(
-                check_part("factories", parts.items[index]), self.place, parts.label(index), number
-            )
+            factory = parts.items[index]
+            items, close, running = open_child(factory, self.place, parts.label(index), number)
         except Exception:
             self.failed.add(index)
-            self[index] = EMPTY
+            self.put(index, EMPTY)
+            check_part("mux", parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
-        self[index] = items
+        self.put(index, items)
         self.children[index] = close, running
         self.fresh = self.left()
         return items
 
-    def revived(self, index: int) -> bool:
-        """Whether a stream has not ended, but its plumbing was cut by a signal; it is then laid again."""
-        running = self.children.get(index, (None, None))[1]
+    def put(self, index: int, items: Iterator[Any]) -> None:
+        """Set what a slot holds."""
+        if self.row is None:
+            self[index] = items
+        else:
+            self.row[index] = items
+
+    def to_row(self) -> list[Iterator[Any]]:
+        """Hold the streams in a list from now on."""
+        self.row = row = [EMPTY] * (len(self.parts) + 1)
+        for index, items in self.items():
+            row[index] = items
+        self.clear()
+        return row
+
+    def mended(self, index: int) -> bool:
+        """Whether a slot that gave nothing has not ended: it was not open yet, or a signal has cut its plumbing."""
+        if index not in self.children:
+            if self.row is None or index in self.failed:
+                return False
+            self.open(index)
+            return True
+        running = self.children[index][1]
         if running is None or running.done:
             return False
-        self[index] = iter(running)
+        self.put(index, iter(running))
         return True
 
     def barren(self, index: int) -> bool:
@@ -110,10 +140,10 @@ class Slots(dict[int, Iterator[Any]]):
     def shut(self, index: int, instead: Iterator[Any] | None = None) -> None:
         """Close a stream. Drawn again, its slot opens it again, or holds ``instead``."""
         close, _ = self.children.pop(index, (None, None))
-        if instead is None:
+        if instead is None and self.row is None:
             self.pop(index, None)
         else:
-            self[index] = instead
+            self.put(index, EMPTY if instead is None else instead)
         self.fresh = -1
         if close is not None:
             close()
@@ -179,7 +209,7 @@ class _Shuffled(Loop[T]):
                 return None if self.ended else self.items
             position = len(self.block) - left - 1
             index = self.block[position]
-            if self.slots.revived(index):
+            if self.slots.mended(index):
                 self.seek(position)
             elif self.on_exhausted == "drop" or self.slots.barren(index):
                 self._drop(index, position)
@@ -230,6 +260,8 @@ class _Shuffled(Loop[T]):
                 self.kept = start + np.flatnonzero(alive)
                 indices = indices[alive]
             self.draw, self.following = start, start + span
+            if self.size == draws.block_sizes[1] and self.slots.row is None and start >= len(self.node.of):
+                self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
             self.size = min(self.size * 4, draws.block_sizes[1])
             if len(indices):
                 return self.lay(indices.tolist())
@@ -329,7 +361,7 @@ class _RoundRobin(Loop[T]):
             index = self.block[position]
             if index in self.gone:
                 return self.items
-            if self.slots.revived(index):
+            if self.slots.mended(index):
                 self.seek(position)
                 return self.items
             self.gone.add(index)

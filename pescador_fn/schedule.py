@@ -15,14 +15,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from pescador_fn import draws
 from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
 from pescador_fn.factory import Node
 from pescador_fn.seeds import Place
 from pescador_fn.stream import FOREVER
 
-__all__ = ["Exhaustive", "Schedule", "WithReplacement"]
+__all__ = ["Activation", "Exhaustive", "Schedule", "WithReplacement"]
 
-BLOCK = 256  # activations drawn ahead
 
 
 class Prepared:
@@ -64,6 +64,7 @@ class Schedule:
         "open_slots",
         "place",
         "prepared",
+        "size",
         "version",
         "words",
     )
@@ -81,6 +82,7 @@ class Schedule:
         self.open_slots: list[int] = list(range(self.prepared.n_slots))
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version = 0  # of the law of `picks`
+        self.size = draws.block_sizes[0]
 
     @property
     def number(self) -> int:
@@ -131,6 +133,11 @@ class Schedule:
         """Derive the candidates that have not been looked at anew."""
         self.at = self.number
         self.candidates = iter(())
+
+    def uniforms(self) -> Floats:
+        """Uniform numbers for the next candidates, in blocks that grow."""
+        size, self.size = self.size, min(self.size * 4, max(1, draws.block_sizes[1] // 4))
+        return self.words["streams"].uniforms(self.at, size)
 
     def lay(self, streams: list[int]) -> None:
         """Set the next candidates: streams in order, each with the next number and its quota."""
@@ -192,7 +199,7 @@ class WithReplacement(Schedule):
         if self.table is None:
             self.shut(slot)
             return None
-        self.lay(self.table.indices(self.words["streams"].uniforms(self.at, BLOCK)).tolist())
+        self.lay(self.table.indices(self.uniforms()).tolist())
         return self.replace(slot, draw)
 
     def _read(self, draw: int) -> None:
@@ -282,7 +289,7 @@ class Exhaustive(Schedule):
             u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
             order = successive(self.weights, u)
             self.order = order[~np.isin(order, list(self.started))] if self.started else order
-        block: list[int] = self.order[self.taken : self.taken + BLOCK].tolist()
+        block: list[int] = self.order[self.taken : self.taken + 256].tolist()
         self.taken += len(block)
         if self.weights is not None:
             self.candidate_weights = dict(zip(block, self.weights[block].tolist(), strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 from pescador_fn.draws import Floats, Ints, Table, Words
 from pescador_fn.factory import Node
 from pescador_fn.poisson import odds, split_certain
-from pescador_fn.schedule import BLOCK, Activation, Schedule
+from pescador_fn.schedule import Activation, Schedule
 from pescador_fn.seeds import Place
 
 __all__ = ["SingleActive"]
@@ -98,7 +98,7 @@ class SingleActive(Schedule):
             for found in self.candidates:
                 if found[0] not in active and found[0] not in dead:
                     return found
-            self.lay(table.indices(self.words["streams"].uniforms(self.at, BLOCK)).tolist())
+            self.lay(table.indices(self.uniforms()).tolist())
 
     def _from_list(self) -> Activation:
         """The same where few draws by odds would fall on an inactive stream: the heavy are listed."""
@@ -115,8 +115,8 @@ class SingleActive(Schedule):
                 stream = int(table.indices(np.array([(x - heavy) / light]))[0])
                 if stream not in active and stream not in dead:
                     return stream, number, quota
-            self.u = self.words["streams"].uniforms(self.at, BLOCK).tolist()
-            self.lay(list(range(BLOCK)))
+            self.u = self.uniforms().tolist()
+            self.lay(list(range(len(self.u))))
 
     def picks(self, draw: int, size: int) -> list[int]:
         if self.slot_table is None:
@@ -144,9 +144,10 @@ class SingleActive(Schedule):
         """The next candidate's number and quota, for a stream that is always active."""
         for _, number, quota in self.candidates:
             return stream, number, quota
-        self.u = self.words["streams"].uniforms(self.at, BLOCK).tolist()
+        u = self.uniforms()
+        self.u = u.tolist()
         table = None if self.law.heavy else self.law.table
-        self.lay(list(range(BLOCK)) if table is None else table.indices(np.array(self.u)).tolist())
+        self.lay(list(range(len(u))) if table is None else table.indices(u).tolist())
         return self._again(stream)
 
     def _entering(self) -> Activation | None:

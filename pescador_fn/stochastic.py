@@ -41,6 +41,7 @@ class _Stochastic(Loop[T]):
     """
 
     by_weight = False
+    sums: list[float]
 
     __slots__ = ("active", "draw", "factories", "following", "fresh", "names", "node", "place", "schedule", "size", "slots", "version")
 
@@ -67,7 +68,9 @@ class _Stochastic(Loop[T]):
                 return None if self.ended else self.lay_from(self.following)
             schedule = self.schedule
             position = self.following - self.draw - left
-            slot = self.slot_at(position) if self.by_weight else self.block[position]
+            slot = self.block[position]
+            if self.by_weight:
+                slot = bisect_right(self.sums, slot * self.sums[-1])
             before = self.active[slot]
             if before is None:
                 found = schedule.enter(slot, self.draw + position)
@@ -171,19 +174,13 @@ class _Weighted(_Stochastic[T]):
         super().__init__(node, place)
         self.sums = [1.0]
 
-    def slot_at(self, position: int) -> int:
-        return bisect_right(self.sums, self.block[position] * self.sums[-1])
-
-    def weigh_from(self, slot: int, position: int) -> Iterator[T] | None:
+    def weigh_from(self, slot: int, position: int = 0) -> Iterator[T] | None:
+        """Lay the rest of the block over the weights of the streams that are open now, changed from ``slot`` on."""
         del position  # where the block stands already
-        return self.weigh(slot)
-
-    def weigh(self, first: int = 0) -> Iterator[T] | None:
-        """Lay the rest of the block over the weights of the streams that are open now, changed from ``first`` on."""
         self.version = self.schedule.version
         sums, weights = self.sums, self.schedule.slot_weights
-        if first:
-            sums[first - 1 :] = accumulate(weights[first:], initial=sums[first - 1])
+        if slot:
+            sums[slot - 1 :] = accumulate(weights[slot:], initial=sums[slot - 1])
         else:
             sums[:] = accumulate(weights)
         if not sums[-1]:
@@ -209,7 +206,7 @@ class _Weighted(_Stochastic[T]):
         self.block.append(2.0)  # beyond every sum: the slot that is always empty
         self.seek(0)
         self.size = min(self.size * 4, draws.block_sizes[1])
-        return self.weigh()
+        return self.weigh_from(0)
 
 
 def _run(node: Node[T], place: Place) -> Running[T]:
