@@ -4,15 +4,18 @@ A factory is any zero-argument callable that returns an iterable. A combinator t
 Nothing is opened, loaded or drawn until the factory is called, and each call starts afresh.
 """
 
-from pescador_fn.batches import batch, cache, shuffle, unbatch
+from pescador_fn.batches import batch, unbatch
+from pescador_fn.buffers import cache, shuffle
 from pescador_fn.curried import pipe
 from pescador_fn.factory import Factories, Factory, Node
-from pescador_fn.items import cycle, filter_items, keras_tuples, map_items, skip, take, tuples
-from pescador_fn.mux import chain_mux, round_robin_mux, shuffled_mux
+from pescador_fn.items import cycle, filter_items, map_items, skip, take
+from pescador_fn.keys import keras_tuples, tuples
+from pescador_fn.mux import shuffled_mux
 from pescador_fn.shape import label, lift, seeded
 from pescador_fn.sources import Source, source
 from pescador_fn.stochastic import stochastic_mux
 from pescador_fn.stream import Stream
+from pescador_fn.turns import chain_mux, round_robin_mux
 
 __all__ = [
     "Factories",

@@ -48,7 +48,9 @@ def _all_of_form(rows: Sequence[Any], form: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | list) or (hasattr(type(value), "__array__") and not isinstance(value, np.generic))
+    return isinstance(value, np.ndarray | list) or (
+        hasattr(type(value), "__array__") and not isinstance(value, np.generic)
+    )
 
 
 def _where(path: str) -> str:
@@ -60,7 +62,8 @@ def _collate_dicts(rows: Sequence[Any], axis: int | None, path: str) -> dict[Any
     for position, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(
-                f"{_where(path)} is a dict at position 0 and {show(row)} at position {position}; yield items of one form"
+                f"{_where(path)} is a dict at position 0 and {show(row)} at position {position}; "
+                "yield items of one form"
             )
         if len(row) != len(keys) or row.keys() != rows[0].keys():
             odd = [key for key in keys if key not in row] or [key for key in row if key not in rows[0]]
@@ -68,9 +71,7 @@ def _collate_dicts(rows: Sequence[Any], axis: int | None, path: str) -> dict[Any
                 f"{_where(path)} has the keys {show(keys)} at position 0 and {show(list(row))} at position {position}; "
                 f"yield {odd[0]!r} in every item or in none"
             )
-    return {
-        key: collate([row[key] for row in rows], axis, f"{path}[{key!r}]") for key in keys
-    }
+    return {key: collate([row[key] for row in rows], axis, f"{path}[{key!r}]") for key in keys}
 
 
 def _check_lengths(rows: Sequence[Any], path: str) -> None:
@@ -90,10 +91,13 @@ def _join(rows: Sequence[Any], axis: int | None, path: str) -> Any:
         try:
             array = row if isinstance(row, np.ma.MaskedArray) else np.asarray(row)
         except ValueError as error:
-            raise ValueError(f"{_where(path)} is not an array at position {position}: {error}; yield even lists") from error
+            raise ValueError(
+                f"{_where(path)} is not an array at position {position}: {error}; yield even lists"
+            ) from error
         if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
             raise TypeError(
-                f"{_where(path)} is an array at one position and {show(row)} at position {position}; yield items of one form"
+                f"{_where(path)} is an array at one position and {show(row)} at position {position}; "
+                "yield items of one form"
             )
         arrays.append(array)
     _check_forms(arrays, axis, path)

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import toolz
 
-from pescador_fn import batches, items, mux, shape, stochastic
-from pescador_fn.factory import Factory, Node
+from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
 from pescador_fn.legible import fold, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pescador_fn.factory import Factory, Node
 
 __all__ = [
     "batch",
@@ -64,6 +67,10 @@ class Stage(Generic[A, B]):
     """A function of the data alone: a combinator with its other arguments bound. Immutable, compared by value."""
 
     __slots__ = ("__signature__", "__weakref__", "args", "build", "kwargs")
+
+    build: Callable[..., B]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
     def __init__(self, build: Callable[..., B], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         signature = inspect.signature(build)
@@ -121,12 +128,15 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
         try:
             signature.bind(None, *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{build.__name__}: {error}; the stage takes {make.__signature__}") from None  # type: ignore[attr-defined]
-        return Stage(build, args, kwargs)
+            raise TypeError(f"{name}: {error}; the stage takes {shown}") from None
+        made: Stage[A, B] = Stage(build, args, kwargs)
+        return made
 
-    del make.__wrapped__  # type: ignore[attr-defined]
+    name = getattr(build, "__name__", repr(build))
+    shown = signature.replace(parameters=rest, return_annotation=f"a function of {first.name}")
+    del make.__wrapped__  # `help` would follow it to the function that takes its data first
     make.__module__ = __name__
-    make.__signature__ = signature.replace(parameters=rest, return_annotation=f"a stage: {first.name} -> factory")  # type: ignore[attr-defined]
+    vars(make)["__signature__"] = shown
     text = (build.__doc__ or "").partition(">>>")[0].rstrip()  # the examples are of the function
     make.__doc__ = f"Make a stage of `{build.__name__}`, a function of ``{first.name}``.\n\n{text}"
     return make
@@ -134,19 +144,19 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
 
 shuffled_mux = stage(mux.shuffled_mux)
 stochastic_mux = stage(stochastic.stochastic_mux)
-round_robin_mux = stage(mux.round_robin_mux)
-chain_mux = stage(mux.chain_mux)
+round_robin_mux = stage(turns.round_robin_mux)
+chain_mux = stage(turns.chain_mux)
 map_items = stage(items.map_items)
 filter_items = stage(items.filter_items)
 take = stage(items.take)
 skip = stage(items.skip)
 cycle = stage(items.cycle)
-tuples = stage(items.tuples)
-keras_tuples = stage(items.keras_tuples)
+tuples = stage(keys.tuples)
+keras_tuples = stage(keys.keras_tuples)
 batch = stage(batches.batch)
 unbatch = stage(batches.unbatch)
-shuffle = stage(batches.shuffle)
-cache = stage(batches.cache)
+shuffle = stage(buffers.shuffle)
+cache = stage(buffers.cache)
 seeded = stage(shape.seeded)
 label = stage(shape.label)
 

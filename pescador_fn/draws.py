@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import PCG64
 from numpy.typing import NDArray
 
 from pescador_fn.errors import show
-from pescador_fn.factory import Parts
-from pescador_fn.seeds import Place
+
+if TYPE_CHECKING:
+    from numpy.random import PCG64
+
+    from pescador_fn.factory import Parts
+    from pescador_fn.seeds import Place
 
 __all__ = ["PERIOD", "Quota", "Table", "Weights", "Words", "block_sizes", "check_weights", "successive", "systematic"]
 
@@ -52,7 +55,9 @@ class Words:
         if at != self.at:
             self.bits.advance(at - self.at)
         self.at = at + size
-        return (self.bits.random_raw(size) >> np.uint64(11)) * 2.0**-53
+        raw: Any = self.bits.random_raw(size)
+        numbers: Floats = (raw >> np.uint64(11)) * 2.0**-53
+        return numbers
 
 
 class Table:
@@ -122,12 +127,16 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
     """The check of weights that are data."""
     if isinstance(weights, Mapping):
         if parts.names is None:
-            raise ValueError(f"{function}: weights is a mapping but factories is a sequence; give both by name, or both in order")
+            raise ValueError(
+                f"{function}: weights is a mapping but factories is a sequence; give both by name, or both in order"
+            )
         lacking = [name for name in parts.names if name not in weights]
         extra = [name for name in weights if name not in parts.names]
         if lacking or extra:
             which, names, what = ("lacks", lacking, "one") if lacking else ("names", extra, "nothing else, one")
-            raise ValueError(f"{function}: weights {which} {show(names)}; give {what} weight for each name in factories")
+            raise ValueError(
+                f"{function}: weights {which} {show(names)}; give {what} weight for each name in factories"
+            )
         weights = [weights[name] for name in parts.names]
     try:
         given = np.array(weights, dtype=np.float64)
@@ -135,12 +144,14 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
         raise TypeError(f"{function}: weights={show(weights)} is not numbers; give one number per factory") from error
     if given.ndim != 1 or len(given) != len(parts):
         raise ValueError(
-            f"{function}: weights has shape {given.shape} but there are {len(parts)} factories; give one number for each"
+            f"{function}: weights has shape {given.shape} but there are {len(parts)} factories; give one number each"
         )
     bad = np.flatnonzero(~(given >= 0) | np.isinf(given))
     if bad.size:
         label = parts.label(int(bad[0]))
-        raise ValueError(f"{function}: weights[{label!r}]={given[bad[0]]} is not finite and >= 0; give numbers like 0.5 or 3")
+        raise ValueError(
+            f"{function}: weights[{label!r}]={given[bad[0]]} is not finite and >= 0; give numbers like 0.5 or 3"
+        )
     if not given.any():
         raise ValueError(f"{function}: weights are all 0, so nothing can be drawn; give at least one positive weight")
     least = given[given > 0].min()
@@ -223,7 +234,8 @@ def systematic(shares: Floats, size: int, start: float, order: Ints) -> Ints:
     """
     cumulative = np.cumsum(shares[order])
     marks = (start + np.arange(size)) * (cumulative[-1] / size)
-    return order[np.minimum(cumulative.searchsorted(marks, side="right"), len(order) - 1)]
+    chosen: Ints = order[np.minimum(cumulative.searchsorted(marks, side="right"), len(order) - 1)]
+    return chosen
 
 
 def permutation(u: Floats) -> Ints:

@@ -31,9 +31,10 @@ def check_number(function: str, name: str, value: Any, least: float, most: float
     span = f"from {least:g} to {most:g}" if most != float("inf") else f"of at least {least:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{function}: {name}={show(value)} is not a number; give one {span}")
-    if not least <= value <= most or value == float("inf"):
+    number = int(value) if isinstance(value, Integral) else float(value)
+    if not least <= number <= most or number == float("inf"):
         raise ValueError(f"{function}: {name}={value} is out of range; give a finite number {span}")
-    return int(value) if isinstance(value, Integral) else float(value)
+    return number
 
 
 def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:

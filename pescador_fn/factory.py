@@ -42,6 +42,8 @@ class Node(Generic[T]):
     build: Callable[..., Node[T]]
     of: Any
     options: Mapping[str, Any]
+    _run: Callable[[Node[T], Place], Running[T]]
+    _prepared: Any
 
     def __init__(
         self, build: Callable[..., Any], run: Callable[[Node[T], Place], Running[T]], of: Any, **options: Any
@@ -68,7 +70,8 @@ class Node(Generic[T]):
         """What ``make`` derives from this node (tables), made when first asked for and kept."""
         if self._prepared is None:
             object.__setattr__(self, "_prepared", make(self))
-        return self._prepared  # type: ignore[no-any-return]
+        made: B = self._prepared
+        return made
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.build.__name__}: a built factory is immutable; build another")
@@ -177,7 +180,9 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
     if isinstance(value, Node | Source):
         return value
     if isinstance(value, SourceFunction):
-        raise TypeError(f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)")
+        raise TypeError(
+            f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)"
+        )
     if not callable(value):
         if isinstance(value, Stream):
             how = "a running stream, which can be read once; pass the factory that made it"
@@ -219,7 +224,11 @@ def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
         parts = Parts(tuple(factories.ravel().tolist()), None)
     else:
         one = callable(factories)
-        how = "one factory; pass a list of them: [factory]" if one else "not a list; pass a sequence or mapping of factories"
+        how = (
+            "one factory; pass a list of them: [factory]"
+            if one
+            else "not a list; pass a sequence or mapping of factories"
+        )
         raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")
     if len(parts) < least:
         raise ValueError(f"{function}: factories is empty; give at least one factory")
@@ -228,5 +237,3 @@ def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
             if type(part) is not Source and type(part) is not Node:
                 check_part(function, part, f"factories[{parts.label(index)!r}]")
     return parts
-
-

@@ -65,7 +65,9 @@ def odds(inclusion: Floats, n: int) -> Floats:
         if off < _CLOSE:
             break
         if off > before / 3:
-            step = 2 / 3  # the log odds answer with a factor from 1 (many indices) to 2 (two): a third is left each time
+            step = (
+                2 / 3
+            )  # the log odds answer with a factor from 1 (many indices) to 2 (two): a third is left each time
         before = off
         theta *= ratio**step
     return theta
@@ -92,7 +94,8 @@ def _light_law(theta: Floats, n: int) -> Floats:
     law[0] = 1.0
     if not len(theta):
         return law
-    sums, power, sign = [], theta.copy(), 1.0
+    sums: list[float] = []
+    power, sign = theta.copy(), 1.0
     while len(sums) < n:
         sums.append(sign * float(power.sum()))
         if abs(sums[-1]) < 1e-18 * sums[0]:
@@ -105,7 +108,8 @@ def _light_law(theta: Floats, n: int) -> Floats:
         law[k] = max(0.0, float(series[:reach] @ law[k - reach : k][::-1]) / k)
         if law[k] > 1e200:
             law *= 1e-200
-    return law / law.max()
+    scaled: Floats = law / law.max()
+    return scaled
 
 
 def _without_light(theta: Floats, law: Floats, n: int) -> tuple[Floats, Floats]:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pescador_fn import draws
 from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
-from pescador_fn.factory import Node
-from pescador_fn.seeds import Place
 from pescador_fn.stream import FOREVER
 
-__all__ = ["Activation", "Exhaustive", "Schedule", "WithReplacement"]
+if TYPE_CHECKING:
+    from pescador_fn.factory import Node
+    from pescador_fn.seeds import Place
 
+__all__ = ["Activation", "Exhaustive", "Schedule", "WithReplacement"]
 
 
 class Prepared:
@@ -264,9 +265,8 @@ class Exhaustive(Schedule):
     def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function:
             self.reread(draw)
-        for found in self.candidates:
-            break
-        else:
+        found = next(self.candidates, None)
+        if found is None:
             self._more_streams()
             found = next(self.candidates, None)
         if self.by_weight:

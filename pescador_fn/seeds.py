@@ -98,7 +98,8 @@ class Place:
 
     def bits(self, lane: str) -> PCG64:
         """Raw random words for one use named ``lane``."""
-        return PCG64(Key(self.digest(lane)))
+        key: Any = Key(self.digest(lane))
+        return PCG64(key)
 
     def rng(self) -> Generator:
         """The generator that a source is given."""

@@ -37,7 +37,7 @@ def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
         seed: an ``int >= 0``; ``None`` leaves the factory as it was.
 
     Raises:
-        TypeError: if ``factory`` is not a factory, or ``seed`` not an integer (a generator is refused: it would change).
+        TypeError: if ``factory`` is not a factory, or ``seed`` not an integer; a generator would change as it is used.
         ValueError: if ``seed`` is negative.
 
     >>> from pescador_fn import source
@@ -62,7 +62,8 @@ class _Lifted(Stage[T]):
     def __iter__(self) -> Iterator[T]:
         if self.calls is None:  # once: a lifted function's memory cannot be laid again
             options = self.node.options
-            made = self.node.build.fn(iter(self.upstream), *options["*options"], **options["**options"])  # type: ignore[attr-defined]
+            lifted: Any = self.node.build
+            made = lifted.fn(iter(self.upstream), *options["*options"], **options["**options"])
             items = iter(made)
             self._close = getattr(items, "close", None)
             self.calls = itertools.repeat(items, FOREVER)
@@ -94,7 +95,7 @@ class Lifted(Generic[B]):
     @overload
     def __call__(self, factory: Factory[Any], /, *args: Any, **kwargs: Any) -> Node[B]: ...
     @overload
-    def __call__(self, /, **kwargs: Any) -> Callable[[Factory[Any]], Node[B]]: ...
+    def __call__(self, **kwargs: Any) -> Callable[[Factory[Any]], Node[B]]: ...
     def __call__(self, *given: Any, **kwargs: Any) -> Any:
         if not given:
             return functools.partial(self, **kwargs)
@@ -169,4 +170,7 @@ def label(factories: Mapping[T, Factory[B]]) -> dict[T, Node[tuple[T, B]]]:
     """
     if not isinstance(factories, Mapping):
         raise TypeError(f"label: factories={show(factories)} is not a mapping; give names: {{name: factory}}")
-    return {name: map_items(check_part("label", part, f"factories[{name!r}]"), Named(name)) for name, part in factories.items()}
+    return {
+        name: map_items(check_part("label", part, f"factories[{name!r}]"), Named(name))
+        for name, part in factories.items()
+    }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.draws import Floats, Ints, Table, Words
-from pescador_fn.factory import Node
 from pescador_fn.poisson import odds, split_certain
 from pescador_fn.schedule import Activation, Schedule
-from pescador_fn.seeds import Place
+
+if TYPE_CHECKING:
+    from pescador_fn.factory import Node
+    from pescador_fn.seeds import Place
 
 __all__ = ["SingleActive"]
 
@@ -37,7 +39,7 @@ class Law:
         if n and len(others):
             theta = np.zeros(len(weights))
             theta[others] = odds(self.inclusion[others], n)
-            # A draw that falls on an active stream is repeated. Where that is most draws, the heavy are drawn from a list.
+            # A draw that falls on an active stream is repeated; where that is nearly all, the heavy are listed.
             if theta @ (1 - self.inclusion) < 0.05 * theta.sum():
                 heavy: Ints = others[self.inclusion[others] > 0.5]
                 self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
@@ -123,7 +125,7 @@ class SingleActive(Schedule):
             return super().picks(draw, size)
         return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
 
-    def replace(self, slot: int, draw: int) -> Activation | None:
+    def replace(self, slot: int, draw: int) -> Activation | None:  # noqa: ARG002 - weights are fixed here
         stream = self.members[slot]
         if self.law.certain and stream in self.law.certain and stream not in self.dead:
             return self._again(stream)

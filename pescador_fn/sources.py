@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.seeds import Place, Root
 from pescador_fn.stream import Leaf, Opened, Stream, adopt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["Source", "SourceFunction", "same", "source"]
 
@@ -115,7 +117,9 @@ class SourceFunction(Generic[T]):
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if "rng" in kwargs and self.wants_rng:
-            raise TypeError(f"{self.__name__}: rng is injected when the stream opens; leave it out, and seed the pipeline")
+            raise TypeError(
+                f"{self.__name__}: rng is injected when the stream opens; leave it out, and seed the pipeline"
+            )
         try:
             self.signature.bind(*args, **kwargs, **({"rng": None} if self.wants_rng else {}))
         except TypeError as error:
@@ -137,7 +141,8 @@ class SourceFunction(Generic[T]):
         for name in self.__qualname__.split("."):
             found = getattr(found, name, None)
         if found is self:
-            return self.__qualname__
+            path: str = self.__qualname__
+            return path
         import cloudpickle
 
         return _by_value, (cloudpickle.dumps(self.fn),)

@@ -13,7 +13,7 @@ from pescador_fn import draws
 from pescador_fn.draws import PERIOD, Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.factory import Factories, Node, check_part, check_parts
-from pescador_fn.mux import Loop
+from pescador_fn.loop import Loop
 from pescador_fn.schedule import Activation, Exhaustive, Schedule, WithReplacement
 from pescador_fn.seeds import Place, check_seed
 from pescador_fn.single_active import SingleActive
@@ -37,13 +37,27 @@ class _Stochastic(Loop[T]):
     """The executor: opens the streams that the schedule names, and pulls them by its picks.
 
     A slot holds ``map(next, repeat(stream, quota))``: quota and count in one. A slot whose quota is used up is noticed
-    when it is drawn again; the next stream then takes its place and the draw. `refill` is one function because calls are what it costs.
+    when it is drawn again; the next stream then takes its place and the draw.
+    `refill` is one long function because calls are most of what an activation costs.
     """
 
     by_weight = False
     sums: list[float]
 
-    __slots__ = ("active", "draw", "factories", "following", "fresh", "names", "node", "place", "schedule", "size", "slots", "version")
+    __slots__ = (
+        "active",
+        "draw",
+        "factories",
+        "following",
+        "fresh",
+        "names",
+        "node",
+        "place",
+        "schedule",
+        "size",
+        "slots",
+        "version",
+    )
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
@@ -226,8 +240,8 @@ def stochastic_mux(
 ) -> Node[T]:
     """Draw from a working set of ``n_active`` open streams, each replaced by another after about ``rate`` items.
 
-    In the modes that replace, the long-run share of stream ``i`` in the items is ``weights[i] / sum(weights)``, as long as
-    streams outlast their quota; a stream that ends sooner is replaced sooner, and has a share in proportion to
+    In the modes that replace, the long-run share of stream ``i`` in the items is ``weights[i] / sum(weights)``, as long
+    as streams outlast their quota; a stream that ends sooner is replaced sooner, and has a share in proportion to
     ``weights[i]`` times the mean of what it gives at a time. A stream that gives nothing when it is opened is left out
     from then on.
 
@@ -241,7 +255,8 @@ def stochastic_mux(
             of 1,024 draws, except in ``"single_active"``.
         mode: ``"with_replacement"`` activates by weight alone, so that a stream may be open twice;
             ``"single_active"`` has no stream open twice, and ones of weight above ``1 / n_active`` open all the time;
-            ``"exhaustive"`` opens every stream of positive weight once, draws by the weights of the open ones, and ends.
+            ``"exhaustive"`` opens every stream of positive weight once, draws by the weights of the open ones, and
+            ends.
         dist: the law of the number of items of an activation: ``"constant"``; ``"poisson"``, ``1 + Poisson(rate - 1)``;
             ``"binomial"``, ``1 + Binomial(m, 1 - 1 / n_active)``. Each has the mean ``rate``.
         seed: fixes the whole stream below this mux. ``None`` takes fresh entropy at each call.
@@ -257,6 +272,7 @@ def stochastic_mux(
     >>> files = [[name] * 100 for name in "abcd"]
     >>> mux = stochastic_mux([rows.__iter__ for rows in files], n_active=2, rate=3, seed=0)
     >>> "".join(take(mux, 20)())
+    'ddadaaccacbbcccaaacc'
     """
     name = "stochastic_mux"
     parts = check_parts(name, factories)
@@ -278,7 +294,7 @@ def stochastic_mux(
         _run,
         parts,
         n_active=n_active,
-        rate=None if rate is None else check_number(name, "rate", rate, 1),
+        rate=None if rate is None else check_number(name, "rate", rate, 1, 1e9),
         weights=check_weights(name, weights, parts),
         mode=mode,
         dist=dist,

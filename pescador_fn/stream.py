@@ -13,13 +13,27 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, islice, repeat
 from types import GeneratorType, TracebackType
-from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
 from pescador_fn.errors import show
 from pescador_fn.legible import named
 from pescador_fn.seeds import Place
 
-__all__ = ["EMPTY", "FOREVER", "Leaf", "Opened", "Running", "Stage", "Stream", "adopt", "begin", "close_all", "flow", "open_child", "raising"]
+__all__ = [
+    "EMPTY",
+    "FOREVER",
+    "Leaf",
+    "Opened",
+    "Running",
+    "Stage",
+    "Stream",
+    "adopt",
+    "begin",
+    "close_all",
+    "flow",
+    "open_child",
+    "raising",
+]
 
 T = TypeVar("T")
 
@@ -27,10 +41,6 @@ EMPTY: Iterator[Any] = iter(())  # what an unopened or closed slot holds
 FOREVER = 2**62  # calls; a count that no stream reaches, since only a bounded `repeat` tells how far it is
 
 _SURE = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
-
-
-class _Node(Protocol):
-    def _start(self, place: Place) -> Running[Any]: ...
 
 
 def raising(error: BaseException) -> Iterator[Any]:
@@ -142,7 +152,8 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
 def begin(factory: Any, place: Place) -> Running[Any]:
     """The state of the stream below a stage; nothing is opened."""
     start = getattr(factory, "_start", None)
-    return Leaf(factory, place) if start is None else start(place)
+    running: Running[Any] = Leaf(factory, place) if start is None else start(place)
+    return running
 
 
 class Stage(Running[T]):
@@ -186,10 +197,10 @@ class Stream(chain[T]):
 
     @classmethod
     def _of(cls, factory: object, running: Running[T]) -> Self:
-        stream = cls.from_iterable(iter(_Rounds(running).again, None))
+        stream: Any = cls.from_iterable(iter(_Rounds(running).again, None))
         stream._factory = factory
         stream._running = running
-        return stream
+        return cast("Self", stream)
 
     def close(self) -> None:
         """Close every open stream below; further pulls end at once. Errors of ``finally`` blocks are raised."""

@@ -1,0 +1,158 @@
+"""The loop that C runs, and the streams it draws from.
+
+A mux is a schedule, which says which stream each draw falls on, and an executor, which opens and pulls. The executor
+lets C do the drawing. A block of indices is drawn ahead, and
+
+    map(next, map(slots.__getitem__, index))
+
+moves one item for each. A slot that has nothing to give raises StopIteration, which ends the map; `refill` then sees by
+the length hint of ``index`` at which draw, mends the slot, puts the index back and goes on with the same plumbing. A
+block ends with an index whose slot is always empty, so that its end is told apart from the end of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pescador_fn.factory import Parts, check_part
+from pescador_fn.stream import EMPTY, Running, close_all, flow, open_child
+
+if TYPE_CHECKING:
+    from pescador_fn.seeds import Place
+
+__all__ = ["Loop", "Slots"]
+
+T = TypeVar("T")
+
+
+class Loop(Running[T]):
+    """The plumbing of a block of draws over ``slots``; ``slots[-1]`` is always empty."""
+
+    __slots__ = ("block", "ended", "index", "items", "left", "seek")
+
+    def __init__(self, slots: Any) -> None:
+        slots[-1] = EMPTY
+        self.block: list[Any] = [-1]
+        index: Any = iter(self.block)
+        next(index)
+        self.index: Iterator[Any] = index
+        self.left: Callable[[], int] = index.__length_hint__
+        self.seek: Callable[[int], None] = index.__setstate__
+        self.items: Iterator[T] = map(next, map(slots.__getitem__, self.index))
+        self.ended = False
+
+    def __iter__(self) -> Iterator[T]:
+        return flow(self.refill)
+
+    @property
+    def done(self) -> bool:
+        return self.ended
+
+    def lay(self, indices: list[int]) -> None:
+        """Begin a block."""
+        indices.append(-1)
+        self.block[:] = indices
+        self.seek(0)
+
+    def refill(self) -> Iterator[T] | None:
+        """Mend what ended the plumbing, and lay it on; ``None`` at the end."""
+        raise NotImplementedError
+
+
+class Slots(dict[int, Iterator[Any]]):
+    """The open streams of a mux, each opened where it is first drawn, inside the C loop.
+
+    A dict, so that opening a wide mux for a few draws costs no more than a narrow one; in the long run a list, which is
+    faster where streams are many, and whose unopened slots are empty.
+    """
+
+    __slots__ = ("children", "failed", "fresh", "left", "number", "parts", "passes", "place", "row")
+
+    left: Callable[[], int]
+
+    def __init__(self, parts: Parts[Any], place: Place) -> None:
+        super().__init__()
+        self.parts = parts
+        self.place = place
+        self.number = 0  # the pass of all streams that `passes` does not name
+        self.passes: dict[int, int] = {}
+        self.children: dict[int, tuple[Callable[[], object] | None, Running[Any] | None]] = {}
+        self.failed: set[int] = set()
+        self.fresh = -1  # how much of the block was left when a stream was last opened
+        self.row: list[Iterator[Any]] | None = None
+
+    def __missing__(self, index: int) -> Iterator[Any]:
+        return self.open(index)
+
+    def open(self, index: int) -> Iterator[Any]:
+        """Open a stream in its slot."""
+        number = self.passes.get(index, self.number)
+        parts = self.parts
+        try:
+            factory = parts.items[index]
+            items, close, running = open_child(factory, self.place, parts.label(index), number)
+        except Exception:
+            self.failed.add(index)
+            self.put(index, EMPTY)
+            check_part("mux", parts.items[index], f"factories[{parts.label(index)!r}]")
+            raise
+        self.put(index, items)
+        self.children[index] = close, running
+        self.fresh = self.left()
+        return items
+
+    def put(self, index: int, items: Iterator[Any]) -> None:
+        """Set what a slot holds."""
+        if self.row is None:
+            self[index] = items
+        else:
+            self.row[index] = items
+
+    def to_row(self) -> list[Iterator[Any]]:
+        """Hold the streams in a list from now on."""
+        self.row = row = [EMPTY] * (len(self.parts) + 1)
+        for index, items in self.items():
+            row[index] = items
+        self.clear()
+        return row
+
+    def mended(self, index: int) -> bool:
+        """Whether a slot that gave nothing has not ended: it was not open yet, or a signal has cut its plumbing."""
+        if index not in self.children:
+            if self.row is None or index in self.failed:
+                return False
+            self.open(index)
+            return True
+        running = self.children[index][1]
+        if running is None or running.done:
+            return False
+        self.put(index, iter(running))
+        return True
+
+    def barren(self, index: int) -> bool:
+        """Whether the stream that has just ended gave nothing since it was opened, or did not open."""
+        return self.fresh == self.left() or index in self.failed
+
+    def shut(self, index: int, instead: Iterator[Any] | None = None) -> None:
+        """Close a stream. Drawn again, its slot opens it again, or holds ``instead``."""
+        close, _ = self.children.pop(index, (None, None))
+        if instead is None and self.row is None:
+            self.pop(index, None)
+        else:
+            self.put(index, EMPTY if instead is None else instead)
+        self.fresh = -1
+        if close is not None:
+            close()
+
+    def begin(self, number: int) -> None:
+        """Let every slot open its stream again, for pass ``number``."""
+        self.clear()
+        self[-1] = EMPTY
+        self.number = number
+
+    def close(self) -> None:
+        """Close every open stream."""
+        closers = [close for close, _ in self.children.values()]
+        self.children.clear()
+        close_all(closers)
