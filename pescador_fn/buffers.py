@@ -38,12 +38,14 @@ class _Drawing(Stage[T]):
         self.over = False  # whether a pull has found the end
 
     def __iter__(self) -> Iterator[T]:
+        if self.items is None:
+            self.items = iter(self.upstream)
         return flow(self.refill)
 
     def refill(self) -> Iterator[T] | None:
         """Lay the draws on, until the stream below ends."""
         try:
-            if self.items is None or (self.over and not self.upstream.done):  # not begun, or cut by a signal
+            if self.over and not self.upstream.done:  # cut by a signal
                 self.items = iter(self.upstream)
                 self.over = False
             if not self.over and not self.index.__length_hint__():

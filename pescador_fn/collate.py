@@ -28,11 +28,11 @@ def collate(rows: Sequence[Any], axis: int | None, path: str = "") -> Any:
         return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
     if type(first) is np.ndarray:
         form = _form(first)
-        if axis is None and first.dtype.kind in _NUMBERS and _all_of_form(rows, form):
+        if axis is None and first.dtype.kind in _NUMBERS and first.dtype.isnative and _all_of_form(rows, form):
             try:
                 # Joining bytes is the fastest stack there is for small rows; it wants them contiguous.
                 return np.frombuffer(bytearray().join(rows), form[0]).reshape(len(rows), *form[1])
-            except (BufferError, ValueError):
+            except (BufferError, TypeError, ValueError):
                 pass
         return _join(rows, axis, path)
     if _is_array(first) or any(map(_is_array, rows)):
@@ -89,10 +89,16 @@ def _join(rows: Sequence[Any], axis: int | None, path: str) -> Any:
     arrays = []
     for position, row in enumerate(rows):
         try:
-            array = row if isinstance(row, np.ma.MaskedArray) else np.asarray(row)
-        except ValueError as error:
-            raise ValueError(
-                f"{_where(path)} is not an array at position {position}: {error}; yield even lists"
+            array = (
+                row
+                if isinstance(row, np.ma.MaskedArray)
+                else _read_list(row)
+                if isinstance(row, list)
+                else np.asarray(row)
+            )
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"{_where(path)} is not an array at position {position}: {error}; yield even lists of one kind"
             ) from error
         if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
             raise TypeError(
@@ -120,11 +126,25 @@ def _check_forms(arrays: list[Any], axis: int | None, path: str) -> None:
                 f"{_where(path)} has shape {first.shape} at position 0 and {array.shape} at position {position}; "
                 "bring the items to one shape before batching"
             )
-        if array.dtype != first.dtype and _family(array) != _family(first):
+        if array.dtype != first.dtype and not _joinable(array.dtype, first.dtype):
             raise TypeError(
                 f"{_where(path)} has dtype {first.dtype} at position 0 and {array.dtype} at position {position}; "
                 "yield arrays of one kind"
             )
+
+
+def _read_list(row: list[Any]) -> Any:
+    """A list as an array; strings are not stripped, nor are numbers among them made strings."""
+    array = np.asarray(row)
+    if array.dtype.kind not in "US":
+        return array
+    leaves = np.asarray(row, dtype=object)
+    if not all(isinstance(leaf, str) for leaf in leaves.flat) and not all(
+        isinstance(leaf, bytes) for leaf in leaves.flat
+    ):
+        raise TypeError(f"{show(row)} mixes strings with other values")
+    stripped = array.dtype.kind == "S" or any(leaf.endswith("\0") for leaf in leaves.flat)
+    return leaves if stripped else array
 
 
 def _frame(array: Any, axis: int | None) -> Any:
@@ -135,9 +155,11 @@ def _frame(array: Any, axis: int | None) -> Any:
     return array.ndim, array.shape[:axis], array.shape[axis + 1 :]
 
 
-def _family(array: Any) -> str:
-    kind: str = array.dtype.kind
-    return _NUMBERS if kind in _NUMBERS else kind
+def _joinable(one: Any, other: Any) -> bool:
+    """Whether two dtypes have one that holds the values of both."""
+    if one.kind in _NUMBERS and other.kind in _NUMBERS:
+        return not (np.result_type(one, other).kind == "f" and one.kind in "iu" and other.kind in "iu")
+    return bool(one.kind == other.kind)
 
 
 def _collate_scalars(rows: Sequence[Any], axis: int | None, path: str) -> Any:
@@ -146,6 +168,12 @@ def _collate_scalars(rows: Sequence[Any], axis: int | None, path: str) -> Any:
     kinds = set(map(type, rows))
     if kinds == {float}:
         return np.array(rows)
+    for position, row in enumerate(rows):
+        if isinstance(row, Mapping | tuple):
+            raise TypeError(
+                f"{_where(path)} is {show(rows[0])} at position 0 and {show(row)} at position {position}; "
+                "yield items of one form"
+            )
     number = (bool, int, float, complex, np.number, np.bool_)
     if all(issubclass(kind, number) for kind in kinds):
         made = np.array(rows)

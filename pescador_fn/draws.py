@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import log
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,10 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
             )
         weights = [weights[name] for name in parts.names]
     try:
-        given = np.array(weights, dtype=np.float64)
+        raw = np.asarray(weights)
+        if raw.dtype.kind not in "biuf" and not all(_is_real(value) for value in raw.flat):
+            raise TypeError(f"dtype {raw.dtype}")
+        given = np.array(raw, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{function}: weights={show(weights)} is not numbers; give one number per factory") from error
     if given.ndim != 1 or len(given) != len(parts):
@@ -159,6 +163,10 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
         given = np.where(given > 0, np.maximum(given / given.max(), 1e-150), 0.0)
     given.setflags(write=False)
     return given
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Number) and not isinstance(value, complex)
 
 
 class Quota:

@@ -108,7 +108,7 @@ class Node(Generic[T]):
                 shown.append(named(value))
             elif not same(value, parameters[name].default):
                 shown.append(f"{name}={named(value)}")
-        return fold(self.build.__name__, [named(self.of), *shown])
+        return fold(named(self.build), [named(self.of), *shown])
 
 
 def _rebuild(build: Callable[..., Any], of: Any, options: dict[str, Any]) -> Any:

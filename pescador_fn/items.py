@@ -170,7 +170,7 @@ def skip(factory: Factory[T], n: int) -> Node[T]:
 
 
 class _Cycled(Running[T]):
-    __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "place", "stage")
+    __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "opened", "place", "stage")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
@@ -182,14 +182,21 @@ class _Cycled(Running[T]):
         self.left = FOREVER if node.options["n_items"] is None else node.options["n_items"]
         self.ended = False
         self.calls: repeat[Any] = repeat(None, 0)
+        self.opened: Iterator[T] | None = None
         self.end: Any = EMPTY
 
     def __iter__(self) -> Iterator[T]:
+        if (
+            self.number < 0 and self.left
+        ):  # opened here, as under any stage, so that a mux above sees what does not open
+            self.number = 0
+            self.current = begin(self.node.of, self.place)
+            self.opened = iter(self.current)
         return flow(self.refill)
 
     def refill(self) -> Iterator[T] | None:
         try:
-            if self.current is not None:
+            if self.current is not None and self.opened is None:
                 self._look()
             if self.ended or not self.left:
                 self.close()
@@ -199,7 +206,8 @@ class _Cycled(Running[T]):
                 self.gave = False
                 self.current = begin(self.node.of, self.place.again(self.stage, self.number))
             # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
-            self.calls = repeat(iter(self.current), self.left)
+            opened, self.opened = self.opened, None
+            self.calls = repeat(iter(self.current) if opened is None else opened, self.left)
             self.end = iter([EMPTY])
             return map(next, chain(self.calls, self.end))
         except Exception as error:  # what does not open has ended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from pescador_fn.errors import show
@@ -49,7 +49,7 @@ def tuples(factory: Factory[Mapping[Any, Any]], *keys: Any) -> Node[tuple[Any, .
         keys: at least one; a tuple has one value for each, in this order.
 
     Raises:
-        TypeError: when built, if ``factory`` is not a factory.
+        TypeError: when built, if ``factory`` is not a factory or a key cannot be one.
         ValueError: when built, without keys.
         KeyError: at an item that lacks a key.
 
@@ -60,6 +60,9 @@ def tuples(factory: Factory[Mapping[Any, Any]], *keys: Any) -> Node[tuple[Any, .
     """
     if not keys:
         raise ValueError("tuples: keys is empty; name at least one key of the items")
+    for key in keys:
+        if not isinstance(key, Hashable):
+            raise TypeError(f"tuples: {show(key)} can be no key; name keys one by one: tuples(factory, 'X', 'Y')")
     return Node(tuples, _Tuples, check_part("tuples", factory), **{"*options": keys})
 
 
@@ -102,8 +105,10 @@ def keras_tuples(
     if inputs is None and outputs is None:
         raise ValueError("keras_tuples: inputs and outputs are both None; name the keys of at least one")
     for name, keys in (("inputs", inputs), ("outputs", outputs)):
-        if not all(isinstance(key, str) for key in ([] if keys is None or isinstance(keys, str) else keys)):
-            raise TypeError(f"keras_tuples: {name}={show(keys)} holds a key that is not a string; give strings")
+        if keys is None or isinstance(keys, str):
+            continue
+        if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+            raise TypeError(f"keras_tuples: {name}={show(keys)} is not a key or a list of keys; give strings")
     sides = [tuple(keys) if isinstance(keys, list) else keys for keys in (inputs, outputs)]
     part = check_part("keras_tuples", factory)
     return Node(keras_tuples, _KerasTuples, part, inputs=sides[0], outputs=sides[1])

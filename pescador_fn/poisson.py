@@ -34,8 +34,10 @@ def split_certain(weights: Floats, n_active: int) -> tuple[NDArray[np.bool_], Fl
     while True:
         rest = weights[~certain]
         free = n_active - int(certain.sum())
-        total = rest.sum()
-        wanted = np.where(certain, 1.0, weights * (free / total) if total > 0 else 0.0)
+        largest = rest.max(initial=0.0)
+        wanted = certain.astype(np.float64)
+        if largest > 0:
+            wanted[~certain] = rest / largest * (free / (rest / largest).sum())
         more = (wanted >= 1 - 1e-12) & ~certain
         if not more.any():
             return certain, wanted

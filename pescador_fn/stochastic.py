@@ -123,7 +123,7 @@ class _Stochastic(Loop[T]):
             self.active[slot] = found, calls, close, running
             self.slots[slot] = map(next, calls)
             if self.version != schedule.version:
-                return self.weigh_from(slot, position + 1)
+                return self.weigh_from(slot, position)
             self.fresh = left
             self.seek(position)
             return self.items
@@ -141,9 +141,11 @@ class _Stochastic(Loop[T]):
         return self.items
 
     def weigh_from(self, slot: int, position: int) -> Iterator[T] | None:
-        """Go on from a draw of the block after a slot has changed the law of the picks."""
-        del slot
-        return self.lay_from(self.draw + position)
+        """Go on from a draw, which is the slot's, after that has changed the law of the picks."""
+        items = self.lay_from(self.draw + position)
+        self.block[0] = slot
+        self.fresh = self.following - self.draw
+        return items
 
     def lay_from(self, draw: int) -> Iterator[T] | None:
         """Lay the block that begins with a draw; ``None`` where no slot is open."""

@@ -118,7 +118,11 @@ class Leaf(Running[T]):
             return iter(())
         if self.calls is None:
             start = getattr(self.factory, "_begin", None)
-            items, self._close, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
+            try:
+                items, self._close, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
+            except Exception:
+                self.closed = True  # what does not open has ended
+                raise
             self.calls = repeat(items, FOREVER)
         return map(next, self.calls)
 

@@ -209,7 +209,11 @@ class _Chained(Running[T]):
         if isinstance(of, Parts):
             barren = self.barren  # not `self`, which would hold an iterator that holds it
             return ((index, of.items[index]) for index in range(len(of)) if index not in barren), None
-        items, close, _ = open_child(of, self.place, "factories", self.number)
+        try:
+            items, close, _ = open_child(of, self.place, "factories", self.number)
+        except Exception:
+            self.ended = True  # what does not open has ended
+            raise
         return enumerate(items), close
 
     @property
