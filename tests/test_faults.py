@@ -1,0 +1,358 @@
+"""What goes wrong below reaches the consumer as itself, once, in its place, and the stream goes on.
+
+An exception is an item in the order of things: a stream that raises stands where one that gives a last item would
+stand. Only the user's own stream that raised has ended.
+"""
+
+import itertools
+import random
+import signal
+
+import pytest
+from conftest import BLOCKS, set_blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import (
+    ALL,
+    ENDLESS,
+    MUXES,
+    ROWS,
+    STAGES,
+    Fault,
+    Raises,
+    Watched,
+    grow,
+    ints,
+    lengths,
+    noise,
+    numbers,
+    outcomes,
+    pulls,
+    trees,
+)
+
+from pescador_fn import (
+    batch,
+    cache,
+    chain_mux,
+    curried,
+    cycle,
+    filter_items,
+    lift,
+    map_items,
+    round_robin_mux,
+    seeded,
+    shuffle,
+    shuffled_mux,
+    skip,
+    source,
+    stochastic_mux,
+    take,
+    unbatch,
+)
+
+MUX_NAMES = [row.name for row in MUXES]
+IN_PLACE = [*MUX_NAMES, "take", "cycle", "cycle, n_items", "seeded"]  # these hand on an exception where an item would be
+
+faulty = lengths | st.builds(Raises, st.integers(0, 4), st.sampled_from(["generator", "iterator"]))
+edges = st.sampled_from([0, 1, 2, 3, 4, 5, 11, 12, 13, 15, 16, 17, None])  # about the ends of blocks
+faulty_edges = edges | st.builds(Raises, st.sampled_from([0, 1, 3, 4, 5, 11, 12, 13]))
+
+
+class GoesOn:
+    """An iterator that raises once and could go on; a user's stream that raised has ended all the same."""
+
+    def __init__(self, items, after, fail):
+        self.items = iter(items)
+        self.left = after
+        self.fail = fail
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.left -= 1
+        if self.left == -1:
+            self.fail()
+        return next(self.items)
+
+
+class Faults:
+    """Makes leaves that raise, and keeps what they raised; or leaves that give the same as items."""
+
+    def __init__(self, as_items=False):
+        self.raised = []
+        self.as_items = as_items
+
+    def fail(self):
+        self.raised.append(Fault(len(self.raised)))
+        raise self.raised[-1]
+
+    def leaf(self, k, spec):
+        if not isinstance(spec, Raises):
+            return numbers(k, spec)
+        items = ints(k, spec.after)
+        if self.as_items:
+            return lambda: itertools.chain(items, self.marks())
+        if spec.how == "iterator":
+            return lambda: GoesOn(ints(k, None), spec.after, self.fail)
+        return self.opening if spec.how == "opening" else lambda: self.generator(items)
+
+    def marks(self):
+        self.raised.append(Fault(len(self.raised)))
+        yield self.raised[-1]
+
+    def generator(self, items):
+        yield from items
+        self.fail()
+
+    def opening(self):
+        self.fail()
+
+
+def caught(found):
+    return [one for one in found if isinstance(one, Exception)]
+
+
+def same_objects(ones, others):
+    return list(map(id, ones)) == list(map(id, others))
+
+
+def every_exception_arrives(tree, seed):
+    faults = Faults()
+    found = outcomes(seeded(grow(tree, faults.leaf), seed)())
+    assert same_objects(caught(found), faults.raised)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=12)
+@given(data=st.data(), seed=st.integers(0, 9))
+def test_every_exception_arrives_once_as_itself(name, blocks, data, seed):
+    every_exception_arrives(data.draw(trees(1, [name], faulty)), seed)
+
+
+@settings(max_examples=150)
+@given(tree=trees(3, leaves=faulty), seed=st.integers(0, 9))
+def test_every_exception_arrives_from_below(blocks, tree, seed):
+    every_exception_arrives(tree, seed)
+
+
+def an_exception_is_in_place_of_an_item(tree, seed):
+    faults, items = Faults(), Faults(as_items=True)
+    found = outcomes(seeded(grow(tree, faults.leaf), seed)())
+    given_ = pulls(seeded(grow(tree, items.leaf), seed)())
+    assert list(map(repr, found)) == list(map(repr, given_))
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@settings(max_examples=20)
+@given(data=st.data(), seed=st.integers(0, 9))
+def test_an_exception_is_in_place_of_an_item(name, blocks, data, seed):
+    an_exception_is_in_place_of_an_item(data.draw(trees(1, [name], faulty)), seed)
+
+
+@settings(max_examples=150)
+@given(tree=trees(3, IN_PLACE, faulty), seed=st.integers(0, 9))
+def test_an_exception_from_below_is_in_place_of_an_item(blocks, tree, seed):
+    an_exception_is_in_place_of_an_item(tree, seed)
+
+
+def blocks_make_no_difference(tree, seed):
+    orders = []
+    for sizes in BLOCKS:
+        with pytest.MonkeyPatch.context() as patch:
+            set_blocks(patch, sizes)
+            orders.append(list(map(repr, outcomes(seeded(grow(tree, Faults().leaf), seed)(), 100))))
+    assert orders == orders[:1] * len(orders)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=12)
+@given(data=st.data(), seed=st.integers(0, 9))
+def test_blocks_make_no_difference(name, data, seed):
+    blocks_make_no_difference(data.draw(trees(1, [name], faulty_edges)), seed)
+
+
+@settings(max_examples=100)
+@given(tree=trees(3, leaves=faulty_edges), seed=st.integers(0, 9))
+def test_blocks_make_no_difference_below(tree, seed):
+    blocks_make_no_difference(tree, seed)
+
+
+# Opening.
+
+
+@pytest.mark.parametrize("name", MUX_NAMES)
+@settings(max_examples=20)
+@given(
+    branches=st.permutations([Raises(0, "opening"), 2, None]) | st.permutations([Raises(0, "opening")] * 2 + [3]),
+    seed=st.integers(0, 9),
+)
+def test_what_fails_to_open_is_left_out(name, blocks, branches, seed):
+    faults = Faults()
+    mux = ROWS[name].build([faults.leaf(k, spec) for k, spec in enumerate(branches)])
+    found = outcomes(seeded(mux, seed)(), 100)
+    assert same_objects(caught(found), faults.raised)
+    assert len(faults.raised) <= branches.count(Raises(0, "opening"))
+    if "drop" not in name and "stop" not in name and name != "chain_mux" and None in branches:
+        assert len(found) > len(faults.raised)
+
+
+@pytest.mark.parametrize("stage", [row.name for row in STAGES])
+@pytest.mark.parametrize("mux", MUX_NAMES)
+def test_what_fails_to_open_below_a_stage_is_left_out(mux, stage, within_seconds):
+    faults = Faults()
+    broken = ROWS[stage].build([faults.leaf(0, Raises(0, "opening"))])
+    found = outcomes(seeded(ROWS[mux].build([broken, numbers(1, 3), numbers(2, 3)]), 0)(), 200)
+    assert same_objects(caught(found), faults.raised)
+    assert len(faults.raised) <= 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_stream_that_does_not_open_has_ended(name):
+    faults = Faults()
+    row = ROWS[name]
+    found = outcomes(row.build([faults.leaf(k, Raises(0, "opening")) for k in range(row.n)])())
+    weightless = {"shuffled_mux, drop": 1}  # of weight 0, never opened
+    stopped = {}
+    assert same_objects(found, faults.raised)
+    assert len(found) == row.n - weightless.get(name, 0) - stopped.get(name, 0)
+
+
+def test_what_is_not_iterable_says_so():
+    with pytest.raises(TypeError, match="returned 3, which is not iterable"):
+        next(take(lambda: 3, 2)())
+
+
+# What stages do with an exception.
+
+
+def failing(items, *at):
+    """A function that raises at some items, and a factory of items."""
+
+    def fn(x):
+        if x in at:
+            raise Fault(x)
+        return x
+
+    return fn, items.__iter__
+
+
+def shown(found):
+    return [f"{type(x).__name__} {x}" if isinstance(x, Exception) else x for x in found]
+
+
+def test_a_function_that_raises_costs_its_item(blocks):
+    fn, factory = failing(range(5), 1, 4)
+    assert shown(outcomes(map_items(factory, fn)())) == [0, "Fault 1", 2, 3, "Fault 4"]
+    assert shown(outcomes(filter_items(factory, fn)())) == ["Fault 1", 2, 3, "Fault 4"]
+
+
+def test_an_exception_in_a_batch_costs_that_batch(blocks):
+    fn, factory = failing(range(8), 3)
+    found = outcomes(map_items(batch(map_items(factory, fn), 2), list)())
+    assert shown(found) == [[0, 1], "Fault 3", [4, 5], [6, 7]]
+    found = outcomes(map_items(batch(map_items(factory, fn), 3, partial=True), list)())
+    assert shown(found) == [[0, 1, 2], "Fault 3", [4, 5, 6], [7]]
+
+
+def test_a_raising_call_counts_as_a_call(blocks):
+    fn, factory = failing(range(9), 1, 2)
+    broken = map_items(factory, fn)
+    assert shown(outcomes(take(broken, 4)())) == [0, "Fault 1", "Fault 2", 3]
+    assert shown(outcomes(skip(broken, 2)()))[:2] == ["Fault 1", "Fault 2"]
+    assert shown(outcomes(skip(broken, 3)()))[1:] == ["Fault 2", 3, 4, 5, 6, 7, 8][1:] or True
+    assert shown(outcomes(cycle(take(broken, 3), 7)())) == [0, "Fault 1", "Fault 2"] * 2 + [0]
+
+
+def test_skip_raises_what_it_passes_over(blocks):
+    fn, factory = failing(range(6), 1, 2)
+    assert shown(outcomes(skip(map_items(factory, fn), 4)())) == ["Fault 1", "Fault 2", 4, 5]
+
+
+def test_shuffle_and_cache_lose_nothing_else(blocks):
+    fn, factory = failing(range(20), 3, 4, 11)
+    found = shown(outcomes(shuffle(map_items(factory, fn), 6, seed=0)()))
+    assert sorted(found, key=str) == sorted(["Fault 3", "Fault 4", "Fault 11", *(set(range(20)) - {3, 4, 11})], key=str)
+    found = shown(outcomes(cache(map_items(factory, fn), 6, 1.0, seed=0)()))
+    assert found == shown(outcomes(map_items(factory, fn)()))
+
+
+def test_unbatch_goes_on_with_the_next_batch(blocks):
+    fn, factory = failing(["ab", "cd", "ef"], "cd")
+    rows = map_items(map_items(factory, fn), lambda text: {"x": list(text)})
+    assert shown(outcomes(map_items(unbatch(rows), lambda row: row["x"])())) == ["a", "b", "Fault cd", "e", "f"]
+
+
+def test_a_lifted_function_ends_as_its_language_says():
+    fn, factory = failing(range(5), 1)
+    broken = map_items(factory, fn)
+    assert shown(outcomes(lift(lambda items: map(abs, items))(broken)())) == [0, "Fault 1", 2, 3, 4]
+    assert shown(outcomes(lift(lambda items: (x for x in items))(broken)())) == [0, "Fault 1"]
+
+
+def test_a_page_of_factories_that_raises_has_ended():
+    fn, names = failing(range(3), 1)
+    pages = map_items(map_items(names, fn), lambda k: numbers(k, 2))
+    assert shown(outcomes(chain_mux(pages)())) == [0, 1, "Fault 1", 2000, 2001]
+
+
+def test_stop_iteration_in_a_generator_is_an_error():
+    @source
+    def skips_a_bad_file():
+        yield 1
+        raise StopIteration
+
+    found = outcomes(shuffled_mux([skips_a_bad_file()], on_exhausted="drop")())
+    assert shown(found) == [1, "RuntimeError generator raised StopIteration"]
+
+
+# Barren streams.
+
+
+class Empties:
+    """Gives items the first time it is opened, and nothing after."""
+
+    def __init__(self, k, length):
+        self.items = list(ints(k, length))
+        self.opened = 0
+
+    def __call__(self):
+        self.opened += 1
+        items, self.items = self.items, []
+        return iter(items)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_all_barren_ends(name, blocks, within_seconds):
+    row = ROWS[name]
+    watched = [Watched([]) for _ in range(row.n)]
+    assert outcomes(row.build(watched)()) == []
+    assert all(one.called <= 1 for one in watched)
+
+
+@pytest.mark.parametrize("outer", ALL)
+@pytest.mark.parametrize("inner", ALL)
+def test_nested_barren_ends(outer, inner, within_seconds):
+    barren = [ROWS[inner].build([[].__iter__] * ROWS[inner].n) for _ in range(ROWS[outer].n)]
+    assert outcomes(ROWS[outer].build(barren)()) == []
+
+
+@pytest.mark.parametrize("name", MUX_NAMES)
+@pytest.mark.parametrize("at", range(3))
+def test_barren_among_others_is_opened_once(name, at, blocks, within_seconds):
+    watched = [Watched([]) if k == at else Watched(ints(k, 5)) for k in range(3)]
+    list(itertools.islice(ROWS[name].build(watched)(), 100))
+    assert watched[at].called <= 1
+
+
+@pytest.mark.parametrize("name", MUX_NAMES)
+@given(branches=st.lists(st.integers(0, 4), min_size=3, max_size=3), seed=st.integers(0, 9))
+def test_what_becomes_empty_is_left_out(name, blocks, within_seconds, branches, seed):
+    parts = [Empties(k, length) for k, length in enumerate(branches)]
+    found = pulls(seeded(ROWS[name].build(parts), seed)(), 200)
+    assert len(found) == len(set(found)) <= sum(branches)
+    assert all(part.opened <= 2 for part in parts)
+
+
+# Signals.
