@@ -94,7 +94,7 @@ class Table:
 
     def _guided(self, u: Floats) -> Ints:
         """The same as `searchsorted`, from a table of where to begin: a binary search of many misses the caches."""
-        cumulative, size = self.cumulative, 4 * len(self.cumulative)
+        cumulative, size = self.cumulative, min(4 * len(self.cumulative), 2**18)
         if self.guide is None:
             # A little low, since rounding may put a number and its place in the guide on two sides of a step.
             starts = np.arange(size) * (self.total / size * (1 - 1e-12))

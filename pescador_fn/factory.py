@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from types import FunctionType, MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -193,16 +194,29 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
         else:
             how = "not a factory; pass a zero-argument callable that returns an iterable"
         raise TypeError(f"{function}: {name}={show(value)} is {how}")
-    if type(value) is FunctionType:
-        code, given = value.__code__, value.__defaults__ or ()
-        missing = code.co_argcount - len(given)
-        wanted = code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
-        if missing > 0 or wanted > 0:
-            raise TypeError(
-                f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
-                "bind them with functools.partial, a lambda or @source"
-            )
+    if type(value) is FunctionType and not _takes_nothing(value):
+        raise TypeError(
+            f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
+            "bind them with functools.partial, a lambda or @source"
+        )
     return value
+
+
+def _takes_nothing(value: FunctionType) -> bool:
+    code = value.__code__
+    missing = code.co_argcount and code.co_argcount - len(value.__defaults__ or ())
+    wanted = code.co_kwonlyargcount and code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
+    return missing <= 0 and wanted <= 0
+
+
+def _surely_factories(items: tuple[Any, ...]) -> bool:
+    """Whether all are plainly factories, told without a look at each: there may be a million."""
+    kinds = set(map(type, items))
+    if kinds <= {Source, Node}:
+        return True
+    if kinds != {FunctionType}:
+        return False
+    return not any(code.co_argcount or code.co_kwonlyargcount for code in set(map(attrgetter("__code__"), items)))
 
 
 def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
@@ -232,8 +246,7 @@ def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
         raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")
     if len(parts) < least:
         raise ValueError(f"{function}: factories is empty; give at least one factory")
-    if isinstance(parts.items, tuple):
+    if isinstance(parts.items, tuple) and not _surely_factories(parts.items):
         for index, part in enumerate(parts.items):
-            if type(part) is not Source and type(part) is not Node:
-                check_part(function, part, f"factories[{parts.label(index)!r}]")
+            check_part(function, part, f"factories[{parts.label(index)!r}]")
     return parts

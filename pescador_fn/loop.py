@@ -97,7 +97,10 @@ class Slots(dict[int, Iterator[Any]]):
             self.put(index, EMPTY)
             check_part("mux", parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
-        self.put(index, items)
+        if self.row is None:
+            self[index] = items
+        else:
+            self.row[index] = items
         self.children[index] = close, running
         self.fresh = self.left()
         return items

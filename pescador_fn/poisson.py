@@ -13,8 +13,13 @@ Source: Chen, Dempster and Liu, Weighted finite population sampling to maximize 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["odds", "split_certain"]
 
@@ -22,6 +27,7 @@ Floats = NDArray[np.float64]
 
 _HEAVY = 1 / 3
 _CLOSE = 1e-11
+_PART = 65536  # indices worked on at a time
 
 
 def split_certain(weights: Floats, n_active: int) -> tuple[NDArray[np.bool_], Floats]:
@@ -55,15 +61,17 @@ def odds(inclusion: Floats, n: int) -> Floats:
         Shape ``(N,)``; the inclusions that they give differ from ``inclusion`` by less than 1e-9 of the smaller of it
         and its complement.
     """
-    target = inclusion / (1 - inclusion)
+    theta = inclusion / (1 - inclusion)
     if np.ptp(inclusion) < 1e-15:
-        return target
-    theta = target.copy()
+        return theta
+    heavy = inclusion >= _HEAVY
     step, before = 1.0, float("inf")
     for _ in range(200):
-        inside, outside = _inclusion(theta, n, inclusion >= _HEAVY)
-        ratio = target / (inside / outside)
-        off = float(np.abs(ratio - 1).max())
+        off = 0.0
+        for part, inside, outside in _inclusions(theta, n, heavy):
+            ratio = inclusion[part] / (1 - inclusion[part]) * outside / inside
+            off = max(off, float(np.abs(ratio - 1).max()))
+            theta[part] *= ratio**step
         if off < _CLOSE:
             break
         if off > before / 3:
@@ -71,43 +79,49 @@ def odds(inclusion: Floats, n: int) -> Floats:
                 2 / 3
             )  # the log odds answer with a factor from 1 (many indices) to 2 (two): a third is left each time
         before = off
-        theta *= ratio**step
     return theta
 
 
-def _inclusion(theta: Floats, n: int, heavy: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """The weights of the sets with each index and without it, up to a common factor."""
-    strong, weak = theta[heavy], theta[~heavy]
-    light = _light_law(weak, n)  # degrees 0 to n
+def _inclusions(theta: Floats, n: int, heavy: NDArray[np.bool_]) -> Iterator[tuple[Any, Floats, Floats]]:
+    """The weights of the sets with each index and without it, up to a common factor: in parts, to spare memory."""
+    strong = theta[heavy]
+    parts = [_light(heavy, start) for start in range(0, len(theta), _PART)]
+    light = _light_law([theta[part] for part in parts], n)  # degrees 0 to n
     law = np.ones(1)
     for chance in strong / (1 + strong):
         law = np.convolve(law, [1 - chance, chance])
     both = np.convolve(law, light)[: n + 1]
-    inside, outside = np.empty_like(theta), np.empty_like(theta)
-    inside[~heavy], outside[~heavy] = _without_light(weak, both, n)
     if len(strong):
-        inside[heavy], outside[heavy] = _without_heavy(strong, law, light, n)
-    return inside, outside
+        yield heavy, *_without_heavy(strong, law, light, n)
+    for part in parts:
+        if len(theta[part]):
+            yield part, *_without_light(theta[part], both, n)
 
 
-def _light_law(theta: Floats, n: int) -> Floats:
+def _light(heavy: NDArray[np.bool_], start: int) -> Any:
+    """The light indices of a part, as a slice where they are all of it."""
+    mask = heavy[start : start + _PART]
+    return start + np.flatnonzero(~mask) if mask.any() else slice(start, start + len(mask))
+
+
+def _light_law(parts: list[Floats], n: int) -> Floats:
     """Coefficients 0 to ``n`` of the product of ``1 + theta x``, scaled, by Newton's identities."""
     law = np.zeros(n + 1)
     law[0] = 1.0
-    if not len(theta):
+    bound = max((float(part.max(initial=0.0)) for part in parts), default=0.0)
+    if not bound:
         return law
-    sums: list[float] = []
-    power, sign = theta.copy(), 1.0
-    while len(sums) < n:
-        sums.append(sign * float(power.sum()))
-        if abs(sums[-1]) < 1e-18 * sums[0]:
-            break
-        power *= theta
-        sign = -sign
-    series = np.array(sums)
+    count = n if bound >= 1 else min(n, 2 + int(np.log(1e-18) / np.log(bound)))  # the later power sums are nothing
+    sums = np.zeros(count)
+    for part in parts:
+        power = part.copy()
+        for k in range(count):
+            sums[k] += power.sum()
+            power *= part
+    sums[1::2] *= -1
     for k in range(1, n + 1):
-        reach = min(k, len(series))
-        law[k] = max(0.0, float(series[:reach] @ law[k - reach : k][::-1]) / k)
+        reach = min(k, count)
+        law[k] = max(0.0, float(sums[:reach] @ law[k - reach : k][::-1]) / k)
         if law[k] > 1e200:
             law *= 1e-200
     scaled: Floats = law / law.max()
@@ -119,7 +133,7 @@ def _without_light(theta: Floats, law: Floats, n: int) -> tuple[Floats, Floats]:
     terms = law[::-1] / law[n - 1]  # terms[1] is 1; terms[1 + j] weighs theta ** j
     rest = np.zeros_like(theta)
     reach = n
-    bound = float(theta.max()) if len(theta) else 0.0
+    bound = float(theta.max())
     for j in range(n):
         if terms[1 + j] * bound**j < 1e-18:
             reach = j

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.draws import Floats, Ints, Table, Words
+from pescador_fn.draws import Floats, Table, Words
 from pescador_fn.poisson import odds, split_certain
 from pescador_fn.schedule import Activation, Schedule
 
@@ -20,31 +20,43 @@ __all__ = ["SingleActive"]
 
 
 class Law:
-    """Who is active beside whom: the streams that always are, and the odds of the others."""
+    """Who is active beside whom: the streams that always are, and the odds of the others.
 
-    __slots__ = ("certain", "count", "heavy", "inclusion", "n_slots", "part", "table", "weights")
+    ``scale`` times its weight is the inclusion probability of a stream that is not certain.
+    """
+
+    __slots__ = ("certain", "count", "heavy", "n_slots", "part", "scale", "table", "weights")
 
     def __init__(self, weights: Floats, n_active: int) -> None:
-        self.weights = weights / weights.max()
+        self.weights = weights
         self.count = int(np.count_nonzero(weights))
         self.n_slots = min(n_active, self.count)
-        certain, self.inclusion = split_certain(self.weights, self.n_slots)
+        certain, inclusion = split_certain(weights, self.n_slots)
         self.certain: frozenset[int] = frozenset(np.flatnonzero(certain).tolist())
-        others = np.flatnonzero((self.inclusion > 0) & ~certain)
         n = self.n_slots - len(self.certain)
+        chosen: Any = (inclusion > 0) & ~certain
+        if chosen.all():
+            chosen = slice(None)
+        free = float(weights[chosen].sum())
         # A slot whose stream is always active is picked by that stream's weight, the other slots in equal parts.
-        self.part = float(self.weights[others].sum()) / n if n else 0.0
+        self.part = free / n if n else 0.0
+        self.scale = n / free if n else 0.0
         self.heavy: list[tuple[int, float]] = []
         self.table: Table | None = None
-        if n and len(others):
+        if n and free:
             theta = np.zeros(len(weights))
-            theta[others] = odds(self.inclusion[others], n)
+            theta[chosen] = odds(inclusion[chosen], n)
             # A draw that falls on an active stream is repeated; where that is nearly all, the heavy are listed.
-            if theta @ (1 - self.inclusion) < 0.05 * theta.sum():
-                heavy: Ints = others[self.inclusion[others] > 0.5]
+            if theta @ (1 - inclusion) < 0.05 * theta.sum():
+                heavy = np.flatnonzero((inclusion > 0.5) & ~certain)
                 self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
                 theta[heavy] = 0.0
             self.table = Table(len(weights), theta) if theta.any() else None
+
+    def share(self, stream: int) -> float:
+        """How much of the active set is a stream."""
+        inclusion = 1.0 if stream in self.certain else float(self.weights[stream]) * self.scale
+        return inclusion / self.n_slots
 
 
 class SingleActive(Schedule):
@@ -79,7 +91,7 @@ class SingleActive(Schedule):
         members = sorted(law.certain)
         n = law.n_slots - len(members)
         if n:
-            free = law.inclusion.copy()
+            free = law.weights.copy()
             free[members] = 0.0
             members += self._sample(free, len(free), n)
             self.active = set(members)
@@ -165,7 +177,7 @@ class SingleActive(Schedule):
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
             self.dead.add(stream)
-            self.lost += float(self.law.inclusion[stream]) / self.law.n_slots
+            self.lost += self.law.share(stream)
 
     def _rebuild(self) -> None:
         """Another law for the living, not at every death, since a law costs as much as many activations."""

@@ -10,7 +10,6 @@ holds its own plumbing, so that dropping a stream frees it, and closes everythin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from itertools import chain, islice, repeat
 from types import GeneratorType, TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar, cast
@@ -61,11 +60,15 @@ def flow(refill: Callable[[], Iterator[T] | None]) -> Iterator[T]:
 
 
 def close_all(closers: Iterable[Callable[[], object] | None]) -> None:
-    """Call every one, also when one raises; the first error is raised at the end."""
-    with ExitStack() as stack:
-        for close in closers:
-            if close is not None:
-                stack.callback(close)
+    """Call every one, also when one raises; an error is raised at the end, with the others as its context."""
+    rest = iter(closers)
+    for close in rest:
+        if close is not None:
+            try:
+                close()
+            except BaseException:
+                close_all(rest)
+                raise
 
 
 class Running(Generic[T]):

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter, namedtuple
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import numpy as np
@@ -212,8 +213,8 @@ def test_batches_are_what_numpy_stacks(data):
 )
 def test_lists_lose_nothing(rows):
     """Or they are refused."""
-    with pytest.raises((TypeError, AssertionError), match="batch: |same"):
-        raise AssertionError("the same" if one(rows).tolist() == rows else "others")
+    with suppress(TypeError):
+        assert one(rows).tolist() == rows
 
 
 # batch: axis
