@@ -31,7 +31,7 @@ class Effort:
 
     rounds: int = 15
     slice_s: float = 0.02
-    open_limit_s: float = 40.0
+    open_limit_s: float = 60.0
     quick: bool = False
 
 

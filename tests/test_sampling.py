@@ -204,6 +204,15 @@ def test_after_a_drop_the_others_keep_their_proportions():
     assert fits(np.bincount(drawn[last + 1 :], minlength=3)[1:], [3, 2])
 
 
+def test_many_streams_all_open():
+    n, size = 3000, 300_000
+    weights = 1 / (10.0 + np.arange(n))
+    streams = [partial(repeat, i, 20) if i % 3 else partial(repeat, i) for i in range(n)]
+    drawn = items(shuffled_mux(streams, weights, seed=32), size)
+    assert fits(np.bincount(drawn, minlength=n), weights)
+    assert fits(np.bincount(drawn[size // 2 :], minlength=n), weights)
+
+
 # stochastic_mux, the modes that replace
 
 WORKING_SETS = {
@@ -220,6 +229,8 @@ WORKING_SETS = {
     "just above 1 / n_active": ([0.34, 0.33, 0.11, 0.11, 0.11], 3),
     "all but one open": ([5, 4, 4, 4], 3),
     "two streams": ([0.3, 0.7], 1),
+    "twenty of 21": ([1] * 10 + [0.97] * 11, 20),
+    "nine nearly always open": ([0.099] * 9 + [0.109 / 31] * 31, 10),
 }
 
 
@@ -316,6 +327,15 @@ def test_more_slots_than_streams_with_replacement(weights):
     assert agrees(drawn, normal([2, 1]))
 
 
+@pytest.mark.parametrize("mode", REPLACING)
+def test_many_streams_of_which_few_are_open(mode):
+    n, n_active = 3000, 50
+    weights = normal(1 / (40.0 + np.arange(n)))
+    drawn = items(stochastic_mux(endless(n), n_active, 2, weights=weights, mode=mode, seed=33), 400_000)
+    groups = np.searchsorted([1, 3, 10, 30, 100, 300, 1000], np.arange(n), side="right")
+    assert agrees(groups[drawn], np.bincount(groups, weights))
+
+
 # single_active: the joint law
 
 
@@ -362,7 +382,7 @@ def test_no_stream_is_open_twice(weights, n_active):
     watched = Watched(len(weights))
     stream = stochastic_mux(watched.factories, n_active, 2, weights=weights, mode="single_active", seed=11)()
     slots = min(n_active, np.count_nonzero(weights))
-    next(islice(stream, 100, None))
+    next(islice(stream, 40 * slots, None))  # until every slot has been drawn
     for _ in range(300):
         next(stream)
         assert len({i for i, _ in watched.open}) == len(watched.open) == slots
@@ -543,6 +563,13 @@ def test_waiting_times_to_a_replacement(rate, n_active, dist, mode):
     assert mean_and_variance_agree(waits, rate / p, variance)
 
 
+@pytest.mark.parametrize("dist", DISTS)
+def test_rates_that_mean_hardly_ever(dist):
+    for rate in (1e6, 1e8, 1e9):
+        drawn = items(stochastic_mux(endless(9), 3, rate, dist=dist, seed=31), 1000)
+        assert len(set(drawn)) == 3
+
+
 def test_no_rate_runs_every_stream_to_its_end():
     streams = [partial(repeat, i, 5 + i) for i in range(6)]
     drawn = Counter(stochastic_mux(streams, 2, None, mode="exhaustive", seed=19)())
@@ -607,6 +634,20 @@ def test_a_stream_as_long_as_its_quota_loses_nothing():
 
 
 @pytest.mark.parametrize("mode", ["shuffled", "with_replacement", "exhaustive"])
+@pytest.mark.parametrize("kind", [dict, np.array, tuple])
+def test_a_function_may_give_what_weights_may_be(kind, mode):
+    def weights(n_draws):
+        return {"b": 1, "a": 3} if kind is dict else kind([3, 1])
+
+    streams = dict(zip("ab", endless(2), strict=True))
+    if mode == "shuffled":
+        mux = shuffled_mux(streams, weights, seed=34)
+    else:
+        mux = stochastic_mux(streams, 2, None if mode == "exhaustive" else 2, weights=weights, mode=mode, seed=34)
+    assert agrees(items(mux, 60_000), [0.75, 0.25])
+
+
+@pytest.mark.parametrize("mode", ["shuffled", "with_replacement", "exhaustive"])
 def test_a_function_is_read_at_multiples_of_1024_draws(mode):
     read = []
 
@@ -663,6 +704,18 @@ def test_exhaustive_opens_what_a_function_names_first():
     drawn = list(stochastic_mux(streams, 1, None, weights=weights, mode="exhaustive", seed=28)())
     assert Counter(drawn) == dict.fromkeys(range(6), 1024)
     assert min(drawn[: 2 * 1024]) >= 3
+
+
+@pytest.mark.parametrize("n_active", [1, 2])
+def test_exhaustive_opens_a_stream_whose_weight_comes_later(n_active):
+    streams = [partial(repeat, i, 3000) for i in range(2)]
+
+    def weights(n_draws):
+        return [1, 0] if n_draws < 1024 else [1, 1]
+
+    drawn = list(stochastic_mux(streams, n_active, None, weights=weights, mode="exhaustive", seed=35)())
+    assert Counter(drawn) == {0: 3000, 1: 3000}
+    assert set(drawn[:1024]) == {0}
 
 
 def test_single_active_takes_no_function():

@@ -1,6 +1,8 @@
 """Schedules: pure, copyable to look ahead, and what the executor of a mux goes by."""
 
+import itertools
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, islice, repeat
@@ -9,7 +11,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from pescador_fn import draws, stochastic_mux
+from pescador_fn import draws, shuffled_mux, stochastic_mux
+from pescador_fn.draws import Table, Words
 from pescador_fn.seeds import Root
 
 N = 8
@@ -62,7 +65,7 @@ def schedule_of(options, seed=1):
 
 
 class Run:
-    """What the executor does with a schedule, in plain Python; stream ``i`` has ``lengths[i]`` items at each opening."""
+    """What the executor does with a schedule, in plain Python; stream ``i`` has ``lengths[i]`` items when opened."""
 
     def __init__(self, schedule, lengths=None):
         self.schedule = schedule
@@ -105,7 +108,7 @@ class Run:
                 return
             self.activations.append(found)
             self.active[slot] = [found[0], found[2], self.lengths[found[0]], False]
-            if self.by_weight:  # the draw was made by the weight of the stream before, and is spent
+            if self.by_weight and stream is not None:  # drawn by the weight of the stream before, so spent
                 return
 
     def on(self, n):
@@ -133,7 +136,7 @@ def items_of(lengths, options, log=None):
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_the_executor_does_what_the_schedule_says(options, n, lengths, sizes, monkeypatch):
     monkeypatch.setattr(draws, "block_sizes", sizes)
-    opened = []
+    opened, n = [], min(n, 2500)
     items = list(islice(items_of(lengths, options, opened), n))
     run = Run(schedule_of(options), lengths)
     while run.schedule.open_slots and len(run.items) < n:
@@ -220,6 +223,50 @@ def test_a_million_streams_are_scheduled_without_a_list():
             raise AssertionError("indexed")
 
     schedule = stochastic_mux(Lazy(), 100, 8, seed=0)._start(Root()).schedule
-    activations = Run(schedule).on(5000).activations
+    activations = Run(schedule, [inf] * 1_000_000).on(5000).activations
     assert len({stream for stream, _, _ in activations}) > 0.99 * len(activations)
     assert np.mean([stream for stream, _, _ in activations]) == pytest.approx(500_000, rel=0.1)
+
+
+# shuffled_mux has no schedule but its draws: the plain loop over them
+
+
+def plain(lengths, weights, rule, n):
+    """Items of a `shuffled_mux` as ``(stream, pass, position)``."""
+    words, table = Words(Root(1), "picks"), Table(N, None if weights is None else np.array(weights, dtype=float))
+    at, dead, lost, items = dict.fromkeys(range(N), (0, 0)), set(), 0.0, []
+    for draw in itertools.count():
+        if table is None or len(items) == n:
+            return items
+        i = int(table.indices(words.uniforms(draw, 1))[0])
+        if i in dead:
+            continue
+        number, position = at[i]
+        if position == lengths[i] and position and rule == "restart":
+            number, position = number + 1, 0
+        if position < lengths[i]:
+            items.append((i, number, position))
+            at[i] = number, position + 1
+        elif position and rule == "stop":
+            return items
+        else:  # left out; the table is made anew when half of it is dead
+            dead.add(i)
+            lost += table.share(i)
+            if lost >= 0.5:
+                table, lost = table.without(dead), 0.0
+
+
+@pytest.mark.parametrize("rule", ["restart", "drop", "stop"])
+@pytest.mark.parametrize("weights", [None, WEIGHTS, HEAVY], ids=["equal", "weights", "heavy"])
+@pytest.mark.parametrize("sizes", [(1, 1), (4, 4), (12, 12), (1, 64), (16, 4096)], ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_shuffled_mux_is_the_plain_loop_over_its_draws(lengths, sizes, weights, rule, monkeypatch):
+    monkeypatch.setattr(draws, "block_sizes", sizes)
+    passes = Counter()
+
+    def run(i):
+        passes[i] += 1
+        return zip(repeat(i), repeat(passes[i] - 1), itertools.count() if lengths[i] == inf else range(lengths[i]))
+
+    items = list(islice(shuffled_mux([partial(run, i) for i in range(N)], weights, on_exhausted=rule, seed=1)(), 600))
+    assert items == plain(lengths, weights, rule, 600)

@@ -9,7 +9,13 @@ then feed the same number of batches to the same linear classifier, neither with
 
 The score is the mean recall over the ten classes (balanced accuracy), for several splits and seeds.
 
-TABLE
+The margin depends on the model. What was tried, with 5 seeds and 6,400 samples each (plain, balanced):
+
+* log loss, regularised by ``alpha=0.01``, as here: 0.72, 0.90; by 0.001: 0.82, 0.91; by 0.0001 (default): 0.87, 0.89;
+* hinge loss, by 0.01: 0.82, 0.90; by 0.0001: 0.85, 0.85, where balancing gains nothing.
+
+Digits are all but linearly separable, so a model that is hardly regularised finds the rare ones in time, from any
+stream. The best that the plain one came to is below the best of the balanced one.
 """
 
 import argparse
