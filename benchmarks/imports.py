@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,10 @@ CODE = "import time; start = time.process_time(); import {}; print(time.process_
 
 
 def _import_s(module: str) -> float:
-    done = subprocess.run([sys.executable, "-c", CODE.format(module)], capture_output=True, text=True, check=False)
+    # As installed: packages from an index come with bytecode, and ours may write its own.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", CODE.format(module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise ImportError(done.stderr.strip().splitlines()[-1])
     return float(done.stdout.split()[-1])

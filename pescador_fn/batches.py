@@ -22,26 +22,29 @@ __all__ = ["batch", "unbatch"]
 
 
 class _Batched(Stage[Any]):
-    __slots__ = ("rows",)
+    __slots__ = ("axis", "partial", "rows", "size")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.rows: list[Any] = []
+        self.size: int = node.options["size"]
+        self.partial: bool = node.options["partial"]
+        self.axis: int | None = node.options["axis"]
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.gather, repeat(iter(self.upstream)))
 
     def gather(self, items: Iterator[Any]) -> Any:
-        options, rows = self.node.options, self.rows
+        rows, size = self.rows, self.size
         try:
-            rows.extend(islice(items, options["size"] - len(rows)))
+            rows.extend(islice(items, size - len(rows)))
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
         self.rows = []
-        if len(rows) < options["size"] and not (options["partial"] and rows):
+        if len(rows) < size and not (self.partial and rows):
             raise StopIteration
-        return collate(rows, options["axis"])
+        return collate(rows, self.axis)
 
 
 def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int | None = None) -> Node[Any]:

@@ -153,17 +153,12 @@ def shuffle(factory: Factory[T], buffer_size: int, *, seed: int | None = None) -
 class _Slots(dict[int, Any]):
     """Cached items by slot. A fresh draw of slot ``k`` is coded ``~k``, which is never held, and so pulls."""
 
-    __slots__ = ("over", "source")
+    __slots__ = ("source",)
 
     source: Iterator[Any]
-    over: bool
 
     def __missing__(self, code: int) -> Any:
-        try:
-            item = self[code if code >= 0 else ~code] = next(self.source)
-        except StopIteration:
-            self.over = True
-            raise
+        item = self[~code if code < 0 else code] = next(self.source)
         return item
 
 
@@ -173,11 +168,15 @@ class _Cached(_Drawing[T]):
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place)
         self.slots = _Slots()
-        self.slots.over = False
 
     def refill(self) -> Iterator[T] | None:
-        self.over = self.slots.over
+        self.over = self.cut_short
         return super().refill()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the plumbing has ended within a block, by a pull: an iterator that is exhausted has no position."""
+        return self.at > 0 and len(self.index.__reduce__()) == 3
 
     def lay(self) -> None:
         size, first = self.node.options["size"], self.at
@@ -190,7 +189,7 @@ class _Cached(_Drawing[T]):
 
     def draw(self) -> Iterator[T]:
         assert self.items is not None
-        self.slots.source, self.slots.over = self.items, False
+        self.slots.source = self.items
         return map(self.slots.__getitem__, self.index)
 
     def rest(self) -> Iterator[T] | None:
@@ -198,7 +197,7 @@ class _Cached(_Drawing[T]):
 
     @property
     def done(self) -> bool:
-        return self.slots.over and self.upstream.done
+        return self.cut_short and self.upstream.done
 
 
 def cache(factory: Factory[T], size: int, prob: float = 0.5, *, seed: int | None = None) -> Node[T]:

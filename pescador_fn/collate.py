@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,51 +13,67 @@ from pescador_fn.errors import show
 
 __all__ = ["collate", "rows_of"]
 
-_form = attrgetter("dtype", "shape")
 _NUMBERS = "biufc"
+_ARRAYS = {np.ndarray}
+Path = tuple[Any, Any] | None  # the path above, and a key: spelt out where an error needs it
+_PLAIN = {bool: "b", int: "iu", float: "f", complex: "c"}  # scalars, and the dtypes that hold them exactly
 
 
-def collate(rows: Sequence[Any], axis: int | None, path: str = "") -> Any:
+def collate(rows: Sequence[Any], axis: int | None, path: Path = None) -> Any:
     """One batch of the same form as its rows, all of which are of one form."""
     first = rows[0]
+    kind = type(first)
+    # The plain cases are checked by a few loops in C; whatever is odd is looked at row by row further down.
+    if kind is dict:
+        try:
+            if sum(map(len, rows)) == len(rows) * len(first):
+                return {key: collate(list(map(itemgetter(key), rows)), axis, (path, key)) for key in first}
+        except (KeyError, TypeError):
+            pass
+    elif axis is None and (kind is np.ndarray or kind in _PLAIN):
+        made = _stack(rows, first, kind)
+        if made is not None:
+            return made
     if isinstance(first, Mapping):
         return _collate_dicts(rows, axis, path)
     if isinstance(first, tuple):
         _check_lengths(rows, path)
-        columns = [collate(column, axis, f"{path}[{k}]") for k, column in enumerate(zip(*rows, strict=True))]
-        return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
-    if type(first) is np.ndarray:
-        form = _form(first)
-        if axis is None and first.dtype.kind in _NUMBERS and first.dtype.isnative and _all_of_form(rows, form):
-            try:
-                # Joining bytes is the fastest stack there is for small rows; it wants them contiguous.
-                return np.frombuffer(bytearray().join(rows), form[0]).reshape(len(rows), *form[1])
-            except (BufferError, TypeError, ValueError):
-                pass
+        parts = [collate(column, axis, (path, k)) for k, column in enumerate(zip(*rows, strict=True))]
+        return kind(*parts) if hasattr(first, "_fields") else tuple(parts)
+    kinds = set(map(type, rows))
+    if any(map(_is_array, kinds)):
         return _join(rows, axis, path)
-    if _is_array(first) or any(map(_is_array, rows)):
-        return _join(rows, axis, path)
-    return _collate_scalars(rows, axis, path)
+    return _collate_scalars(rows, kinds, axis, path)
 
 
-def _all_of_form(rows: Sequence[Any], form: Any) -> bool:
+def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
+    """Arrays of one form or plain numbers as one array; ``None`` where they are not."""
     try:
-        return set(map(type, rows)) == {np.ndarray} and list(map(_form, rows)).count(form) == len(rows)
-    except AttributeError:
-        return False
+        if kind is not np.ndarray:
+            made = np.array(rows)
+            return made if made.dtype.kind in _PLAIN[kind] and made.ndim == 1 else None
+        if set(map(type, rows)) != _ARRAYS:
+            return None
+        made = np.array(rows)  # far faster than `np.stack`, and as strict about shapes
+    except (TypeError, ValueError):
+        return None
+    dtype = first.dtype
+    return made if made.dtype is dtype and dtype.kind in _NUMBERS and made.ndim == first.ndim + 1 else None
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | list) or (
-        hasattr(type(value), "__array__") and not isinstance(value, np.generic)
-    )
+def _is_array(kind: type) -> bool:
+    return issubclass(kind, np.ndarray | list) or (hasattr(kind, "__array__") and not issubclass(kind, np.generic))
 
 
-def _where(path: str) -> str:
-    return f"batch: {path or 'the item'}"
+def _where(path: Path) -> str:
+    return f"batch: {_spell(path) or 'the item'}"
 
 
-def _collate_dicts(rows: Sequence[Any], axis: int | None, path: str) -> dict[Any, Any]:
+def _spell(path: Path) -> str:
+    return f"{_spell(path[0])}[{path[1]!r}]" if path else ""
+
+
+def _collate_dicts(rows: Sequence[Any], axis: int | None, path: Path) -> dict[Any, Any]:
     keys = list(rows[0])
     for position, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -71,10 +87,10 @@ def _collate_dicts(rows: Sequence[Any], axis: int | None, path: str) -> dict[Any
                 f"{_where(path)} has the keys {show(keys)} at position 0 and {show(list(row))} at position {position}; "
                 f"yield {odd[0]!r} in every item or in none"
             )
-    return {key: collate([row[key] for row in rows], axis, f"{path}[{key!r}]") for key in keys}
+    return {key: collate([row[key] for row in rows], axis, (path, key)) for key in keys}
 
 
-def _check_lengths(rows: Sequence[Any], path: str) -> None:
+def _check_lengths(rows: Sequence[Any], path: Path) -> None:
     size = len(rows[0])
     for position, row in enumerate(rows):
         if not isinstance(row, tuple) or len(row) != size:
@@ -84,7 +100,7 @@ def _check_lengths(rows: Sequence[Any], path: str) -> None:
             )
 
 
-def _join(rows: Sequence[Any], axis: int | None, path: str) -> Any:
+def _join(rows: Sequence[Any], axis: int | None, path: Path) -> Any:
     """Stack along a new axis, or join along a given one."""
     arrays = []
     for position, row in enumerate(rows):
@@ -112,7 +128,7 @@ def _join(rows: Sequence[Any], axis: int | None, path: str) -> Any:
     return library.stack(arrays) if axis is None else library.concatenate(arrays, axis=axis)
 
 
-def _check_forms(arrays: list[Any], axis: int | None, path: str) -> None:
+def _check_forms(arrays: list[Any], axis: int | None, path: Path) -> None:
     first = arrays[0]
     if axis is not None and not -first.ndim <= axis < first.ndim:
         raise ValueError(
@@ -162,12 +178,9 @@ def _joinable(one: Any, other: Any) -> bool:
     return bool(one.kind == other.kind)
 
 
-def _collate_scalars(rows: Sequence[Any], axis: int | None, path: str) -> Any:
+def _collate_scalars(rows: Sequence[Any], kinds: set[type], axis: int | None, path: Path) -> Any:
     if axis is not None:
         raise ValueError(f"{_where(path)} is {show(rows[0])}, which has no axis {axis} to join along; use axis=None")
-    kinds = set(map(type, rows))
-    if kinds == {float}:
-        return np.array(rows)
     for position, row in enumerate(rows):
         if isinstance(row, Mapping | tuple):
             raise TypeError(

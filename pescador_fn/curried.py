@@ -18,8 +18,6 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-import toolz
-
 from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
 from pescador_fn.legible import fold, named
 
@@ -245,4 +243,6 @@ def pipe(data: Any, *stages: Callable[[Any], Any]) -> Any:
     >>> list(pipe(range(9).__iter__, skip(2), take(3))())
     [2, 3, 4]
     """
+    import toolz  # here, because it takes as long to import as half of this package
+
     return toolz.pipe(data, *stages)

@@ -65,7 +65,7 @@ class Node(Generic[T]):
 
     def _begin(self, place: Place) -> Opened:
         running = self._run(self, place)
-        return iter(running), running.close, running
+        return iter(running), running, running
 
     def prepared(self, make: Callable[[Node[T]], B]) -> B:
         """What ``make`` derives from this node (tables), made when first asked for and kept."""

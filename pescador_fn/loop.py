@@ -77,7 +77,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.place = place
         self.number = 0  # the pass of all streams that `passes` does not name
         self.passes: dict[int, int] = {}
-        self.children: dict[int, tuple[Callable[[], object] | None, Running[Any] | None]] = {}
+        self.children: dict[int, tuple[Any, Running[Any] | None]] = {}  # what has the `close`, and the state
         self.failed: set[int] = set()
         self.fresh = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
@@ -91,7 +91,7 @@ class Slots(dict[int, Iterator[Any]]):
         parts = self.parts
         try:
             factory = parts.items[index]
-            items, close, running = open_child(factory, self.place, parts.label(index), number)
+            items, owner, running = open_child(factory, self.place, parts.label(index), number)
         except Exception:
             self.failed.add(index)
             self.put(index, EMPTY)
@@ -101,7 +101,7 @@ class Slots(dict[int, Iterator[Any]]):
             self[index] = items
         else:
             self.row[index] = items
-        self.children[index] = close, running
+        self.children[index] = owner, running
         self.fresh = self.left()
         return items
 
@@ -139,14 +139,14 @@ class Slots(dict[int, Iterator[Any]]):
 
     def shut(self, index: int, instead: Iterator[Any] | None = None) -> None:
         """Close a stream. Drawn again, its slot opens it again, or holds ``instead``."""
-        close, _ = self.children.pop(index, (None, None))
+        owner, _ = self.children.pop(index, (None, None))
         if instead is None and self.row is None:
             self.pop(index, None)
         else:
             self.put(index, EMPTY if instead is None else instead)
         self.fresh = -1
-        if close is not None:
-            close()
+        if owner is not None:
+            owner.close()
 
     def begin(self, number: int) -> None:
         """Let every slot open its stream again, for pass ``number``."""
@@ -156,6 +156,6 @@ class Slots(dict[int, Iterator[Any]]):
 
     def close(self) -> None:
         """Close every open stream."""
-        closers = [close for close, _ in self.children.values()]
+        owners = [owner for owner, _ in self.children.values()]
         self.children.clear()
-        close_all(closers)
+        close_all(owners)

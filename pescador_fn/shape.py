@@ -52,12 +52,12 @@ def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
 
 
 class _Lifted(Stage[T]):
-    __slots__ = ("_close", "calls")
+    __slots__ = ("calls", "owner")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place)
         self.calls: itertools.repeat[Iterator[T]] | None = None
-        self._close: Callable[[], object] | None = None
+        self.owner: Any = None
 
     def __iter__(self) -> Iterator[T]:
         if self.calls is None:  # once: a lifted function's memory cannot be laid again
@@ -65,7 +65,7 @@ class _Lifted(Stage[T]):
             lifted: Any = self.node.build
             made = lifted.fn(iter(self.upstream), *options["*options"], **options["**options"])
             items = iter(made)
-            self._close = getattr(items, "close", None)
+            self.owner = items if hasattr(items, "close") else None
             self.calls = itertools.repeat(items, FOREVER)
         return map(next, self.calls)
 
@@ -74,7 +74,7 @@ class _Lifted(Stage[T]):
         return True
 
     def close(self) -> None:
-        close_all([self.upstream.close, self._close])
+        close_all([self.upstream, self.owner])
 
 
 def _shape(factory: Factory[Any], *args: Any, **kwargs: Any) -> None: ...

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
 from itertools import accumulate, repeat
 from operator import mul
 from types import GeneratorType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pescador_fn import draws
 from pescador_fn.draws import PERIOD, Weights, check_weights
@@ -19,6 +18,9 @@ from pescador_fn.seeds import Place, check_seed
 from pescador_fn.single_active import SingleActive
 from pescador_fn.stream import EMPTY, Running, adopt, close_all, raising
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["stochastic_mux"]
 
 T = TypeVar("T")
@@ -29,8 +31,8 @@ _MODES: dict[str, type[Schedule]] = {
     "exhaustive": Exhaustive,
 }
 
-# what the schedule named, the calls left of its quota, what closes it, its state where it is a node
-Active = tuple[Activation, "repeat[Any]", Callable[[], object] | None, Running[Any] | None]
+# what the schedule named, the calls left of its quota, what has its `close` if anything, its state if it is a node
+Active = tuple[Activation, "repeat[Any]", Any, Running[Any] | None]
 
 
 class _Stochastic(Loop[T]):
@@ -89,16 +91,16 @@ class _Stochastic(Loop[T]):
             if before is None:
                 found = schedule.enter(slot, self.draw + position)
             else:
-                (stream, _, _), calls, close, running = before
-                if running is not None and not running.done and calls.__length_hint__():
+                running = before[3]
+                if running is not None and not running.done and before[1].__length_hint__():
                     return self.revive(slot, before, position)
                 # Closed before the next is opened: never more than n_active are open.
                 self.active[slot] = None
                 self.slots[slot] = EMPTY
                 if left == self.fresh:
-                    schedule.barren(stream)
-                if close is not None:
-                    close()
+                    schedule.barren(before[0][0])
+                if before[2] is not None:
+                    before[2].close()
                 found = schedule.replace(slot, self.draw + position)
             if found is None:
                 return self.lay_from(self.draw + position + 1)
@@ -107,20 +109,19 @@ class _Stochastic(Loop[T]):
             try:
                 begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
                 if begin_at is None:
-                    items = factory()
-                    if type(items) is GeneratorType:
-                        close, running = items.close, None
-                    else:
-                        items, close, running = adopt(items, factory)
+                    items = owner = factory()
+                    running = None
+                    if type(items) is not GeneratorType:
+                        items, owner, running = adopt(items, factory)
                 else:
                     label = stream if self.names is None else self.names[stream]
-                    items, close, running = begin_at(Place(self.place, label, number))
+                    items, owner, running = begin_at(Place(self.place, label, number))
             except Exception:
                 schedule.barren(stream)  # what does not open is left out
                 check_part("stochastic_mux", factory, f"factories[{stream}]")
                 raise
             calls = repeat(items, quota)
-            self.active[slot] = found, calls, close, running
+            self.active[slot] = found, calls, owner, running
             self.slots[slot] = map(next, calls)
             if self.version != schedule.version:
                 return self.weigh_from(slot, position)
@@ -132,10 +133,10 @@ class _Stochastic(Loop[T]):
 
     def revive(self, slot: int, cut: Active, position: int) -> Iterator[T]:
         """Lay a stream again whose plumbing a signal has cut."""
-        found, calls, close, running = cut
+        found, calls, owner, running = cut
         assert running is not None
         calls = repeat(iter(running), calls.__length_hint__())
-        self.active[slot] = found, calls, close, running
+        self.active[slot] = found, calls, owner, running
         self.slots[slot] = map(next, calls)
         self.seek(position)
         return self.items
@@ -169,9 +170,9 @@ class _Stochastic(Loop[T]):
     def close(self) -> None:
         self.ended = True
         self.seek(len(self.block))
-        closers = [active[2] for active in self.active if active is not None]
+        owners = [active[2] for active in self.active if active is not None]
         self.active = [None] * len(self.active)
-        close_all(closers)
+        close_all(owners)
 
 
 class _Weighted(_Stochastic[T]):

@@ -59,13 +59,13 @@ def flow(refill: Callable[[], Iterator[T] | None]) -> Iterator[T]:
     return chain.from_iterable(iter(refill, None))
 
 
-def close_all(closers: Iterable[Callable[[], object] | None]) -> None:
-    """Call every one, also when one raises; an error is raised at the end, with the others as its context."""
-    rest = iter(closers)
-    for close in rest:
-        if close is not None:
+def close_all(owners: Iterable[Any]) -> None:
+    """Close every one that is not ``None``, also when one raises; the last error is raised, the others its context."""
+    rest = iter(owners)
+    for owner in rest:
+        if owner is not None:
             try:
-                close()
+                owner.close()
             except BaseException:
                 close_all(rest)
                 raise
@@ -89,10 +89,10 @@ class Running(Generic[T]):
         raise NotImplementedError
 
 
-def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Callable[[], object] | None, None]:
-    """What a factory returned, as an iterator that ends for good where it raises, and what closes it."""
+def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, None]:
+    """What a factory returned, as an iterator that ends for good where it raises, and what has its ``close``."""
     if type(iterable) is GeneratorType:
-        return iterable, iterable.close, None
+        return iterable, iterable, None
     try:
         items = iter(iterable)
     except TypeError as error:
@@ -101,19 +101,19 @@ def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Callable[[], o
         ) from error
     # An islice is dead after an exception has passed: a user's iterator that raised has ended, whatever it is.
     sure = type(items) in _SURE or type(items) is Stream
-    return items if sure else islice(items, None), getattr(items, "close", None), None
+    return items if sure else islice(items, None), items if hasattr(items, "close") else None, None
 
 
 class Leaf(Running[T]):
     """A user's own stream, opened at the first item, its calls counted by a `repeat`."""
 
-    __slots__ = ("_close", "calls", "closed", "factory", "place")
+    __slots__ = ("calls", "closed", "factory", "owner", "place")
 
     def __init__(self, factory: Callable[[], Iterable[T]], place: Place) -> None:
         self.factory = factory
         self.place = place
         self.calls: repeat[Iterator[T]] | None = None
-        self._close: Callable[[], object] | None = None
+        self.owner: Any = None
         self.closed = False
 
     def __iter__(self) -> Iterator[T]:
@@ -122,7 +122,7 @@ class Leaf(Running[T]):
         if self.calls is None:
             start = getattr(self.factory, "_begin", None)
             try:
-                items, self._close, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
+                items, self.owner, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
             except Exception:
                 self.closed = True  # what does not open has ended
                 raise
@@ -136,12 +136,12 @@ class Leaf(Running[T]):
     def close(self) -> None:
         self.closed = True
         self.calls = None
-        close, self._close = self._close, None
-        if close is not None:
-            close()
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.close()
 
 
-Opened = tuple[Iterator[Any], Callable[[], object] | None, "Running[Any] | None"]
+Opened = tuple[Iterator[Any], Any, "Running[Any] | None"]  # the items, what has their `close` if anything, the state
 
 
 def open_child(factory: Any, above: Place, label: object, number: int) -> Opened:
@@ -152,7 +152,7 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
         return opened
     made = factory()
     if type(made) is GeneratorType:  # as in `adopt`: the common case is spared a call
-        return made, made.close, None
+        return made, made, None
     return adopt(made, factory)
 
 

@@ -14,7 +14,7 @@ from pescador_fn.seeds import Place, check_seed
 from pescador_fn.stream import EMPTY, FOREVER, Running, close_all, flow, open_child, raising
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["chain_mux", "round_robin_mux"]
 
@@ -139,17 +139,31 @@ def round_robin_mux(
 class _Chained(Running[T]):
     """The executor of `chain_mux`."""
 
-    __slots__ = ("barren", "calls", "close_outer", "ended", "gave", "index", "node", "number", "open", "outer", "place")
+    __slots__ = (
+        "barren",
+        "calls",
+        "cycles",
+        "ended",
+        "gave",
+        "index",
+        "number",
+        "of",
+        "outer",
+        "owner",
+        "place",
+        "running",
+    )
 
     def __init__(self, node: Node[T], place: Place) -> None:
-        self.node = node
+        self.of: Any = node.of
+        self.cycles = node.options["mode"] == "cycle"
         self.place = place
         self.number = 0  # the pass
         self.index = -1  # of the open stream
-        self.open: tuple[Callable[[], object] | None, Running[T] | None] | None = None
-        self.calls: repeat[Iterator[T]] | None = None
-        self.outer: Iterator[tuple[int, Any]] | None = None
-        self.close_outer: Callable[[], object] | None = None
+        self.calls: repeat[Iterator[T]] | None = None  # of the open stream
+        self.owner: Any = None
+        self.running: Running[T] | None = None
+        self.outer: tuple[Iterator[tuple[int, Any]], Any] | None = None  # the factories left of the pass
         self.gave = False
         self.barren: set[int] = set()
         self.ended = False
@@ -159,62 +173,61 @@ class _Chained(Running[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
-            if self.open is not None and not self.ended:
-                close, running = self.open
-                if running is not None and not running.done:
-                    self.calls = repeat(iter(running), FOREVER)
+            calls, running = self.calls, self.running
+            if calls is not None and not self.ended:
+                if running is not None and not running.done:  # cut by a signal
+                    self.calls = repeat(iter(running), calls.__length_hint__())
                     return map(next, self.calls)
-                self._leave()
-                if close is not None:
-                    close()
-            return None if self.ended else self._open_next()
+                if FOREVER - calls.__length_hint__() > 1:  # the last call is the one that found the end
+                    self.gave = True
+                else:
+                    self.barren.add(self.index)
+                owner, self.calls, self.owner, self.running = self.owner, None, None, None
+                if owner is not None:
+                    owner.close()
+            while not self.ended:
+                if self.outer is None:
+                    self.outer = self._factories()
+                for index, factory in self.outer[0]:
+                    return self._open(index, factory)
+                self._next_pass()
+            return None
         except BaseException as error:
             return raising(error)
 
-    def _leave(self) -> None:
-        """Note whether the stream that has ended gave anything: the last call is the one that found its end."""
-        self.open = None
-        if self.calls is not None and FOREVER - self.calls.__length_hint__() > 1:
-            self.gave = True
-        else:
-            self.barren.add(self.index)
-
-    def _open_next(self) -> Iterator[T] | None:
-        while True:
-            if self.outer is None:
-                self.outer, self.close_outer = self._factories()
-            found = next(self.outer, None)
-            if found is None:
-                if self.node.options["mode"] == "exhaustive" or not self.gave:
-                    self.close()
-                    return None
-                self.number += 1
-                self.gave = False
-                self.outer = None
-                continue
-            self.index, factory = found
-            self.barren.add(self.index)  # until it has opened
-            label = self.node.of.label(self.index) if isinstance(self.node.of, Parts) else self.index
-            items, close, running = open_child(
-                check_part("chain_mux", factory, f"factories[{label!r}]"), self.place, label, self.number
-            )
-            self.barren.discard(self.index)
-            self.open = close, running
-            self.calls = repeat(items, FOREVER)
-            return map(next, self.calls)
-
-    def _factories(self) -> tuple[Iterator[tuple[int, Any]], Callable[[], object] | None]:
-        """The factories of one pass with their indices."""
-        of = self.node.of
-        if isinstance(of, Parts):
-            barren = self.barren  # not `self`, which would hold an iterator that holds it
-            return ((index, of.items[index]) for index in range(len(of)) if index not in barren), None
+    def _open(self, index: int, factory: Any) -> Iterator[T]:
+        """The items of the next stream; one that does not open is left out of later passes."""
+        self.index = index
+        label = index if type(self.of) is not Parts or self.of.names is None else self.of.names[index]
         try:
-            items, close, _ = open_child(of, self.place, "factories", self.number)
+            items, self.owner, self.running = open_child(factory, self.place, label, self.number)
+        except Exception:
+            self.barren.add(index)
+            check_part("chain_mux", factory, f"factories[{label!r}]")
+            raise
+        self.calls = calls = repeat(items, FOREVER)
+        return map(next, calls)
+
+    def _next_pass(self) -> None:
+        """Begin again, or end."""
+        if not self.cycles or not self.gave:
+            self.close()
+        self.number += 1
+        self.gave = False
+        self.outer = None
+
+    def _factories(self) -> tuple[Iterator[tuple[int, Any]], Any]:
+        """The factories of one pass with their indices, and what has their `close`."""
+        of = self.of
+        if isinstance(of, Parts):
+            alive = [index for index in range(len(of)) if index not in self.barren] if self.barren else range(len(of))
+            return zip(alive, map(of.items.__getitem__, alive), strict=True), None
+        try:
+            items, owner, _ = open_child(of, self.place, "factories", self.number)
         except Exception:
             self.ended = True  # what does not open has ended
             raise
-        return enumerate(items), close
+        return enumerate(items), owner
 
     @property
     def done(self) -> bool:
@@ -222,10 +235,9 @@ class _Chained(Running[T]):
 
     def close(self) -> None:
         self.ended = True
-        opened, self.open = self.open, None
-        closers = [self.close_outer] if opened is None else [self.close_outer, opened[0]]
-        self.close_outer = None
-        close_all(closers)
+        owners = [self.owner, None if self.outer is None else self.outer[1]]
+        self.owner = self.outer = None
+        close_all(owners)
 
 
 def chain_mux(

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -42,15 +43,24 @@ class Hang(BaseException):
     """Raised where a test takes too long; no pipeline may keep it to itself."""
 
 
-@pytest.fixture
-def within_seconds():
-    """Fails a test that does not end within five seconds."""
+@contextmanager
+def within(seconds):
+    """Raise ``Hang`` where the block takes longer."""
 
     def give_up(*_):
-        raise Hang("more than five seconds")
+        raise Hang(f"more than {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(5)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def within_seconds():
+    """Fails a test that does not end within ten seconds."""
+    with within(10):
+        yield

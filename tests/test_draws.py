@@ -24,7 +24,7 @@ def fits(counts, chances):
     counts, chances = np.asarray(counts), np.asarray(chances)
     assert counts[chances == 0].sum() == 0
     keep = chances > 0
-    return stats.chisquare(counts[keep], chances[keep] * counts.sum()).pvalue > 1e-4
+    return stats.chisquare(counts[keep], chances[keep] * counts.sum()).pvalue > 1e-6
 
 
 # words
@@ -32,7 +32,7 @@ def fits(counts, chances):
 
 def test_words_are_uniform():
     u = words().uniforms(0, 100_000)
-    assert stats.kstest(u, "uniform").pvalue > 1e-4
+    assert stats.kstest(u, "uniform").pvalue > 1e-6
     assert u.min() >= 0
     assert u.max() < 1
 
@@ -250,7 +250,7 @@ def test_quotas_have_the_mean_and_variance_of_their_law(dist, rate, n):
 def test_quotas_as_drawn(dist, rate):
     sizes = Quota(dist, rate, 3).sizes(words().uniforms(0, 100_000))
     mean, variance = spread(dist, rate, 3)
-    assert abs(sizes.mean() - mean) <= 4 * (variance / 1e5) ** 0.5
+    assert abs(sizes.mean() - mean) <= 5.5 * (variance / 1e5) ** 0.5
     assert sizes.var(ddof=1) == pytest.approx(variance, rel=0.03, abs=1e-9)
 
 
@@ -279,7 +279,7 @@ def test_what_pescador_gives_would_fail():
     stay, rate, n = 2 / 3, 2, 3
     truncated = 1 + stats.binom.rvs(int((rate - 1) / stay), stay, size=100_000, random_state=0)
     assert truncated.mean() == pytest.approx(1.66, abs=0.01)
-    assert abs(truncated.mean() - rate) > 4 * (spread("binomial", rate, n)[1] / 1e5) ** 0.5
+    assert abs(truncated.mean() - rate) > 5.5 * (spread("binomial", rate, n)[1] / 1e5) ** 0.5
 
 
 @pytest.mark.parametrize("dist", ["constant", "poisson", "binomial"])

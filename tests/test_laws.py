@@ -150,7 +150,9 @@ def it_prints_as_what_made_it(tree):
 @law(PLAIN)
 def curried_is_plain(tree):
     row = ROWS[tree.name]
-    branches = [grow(branch, noise) if isinstance(branch, Tree) else noise(k, branch) for k, branch in enumerate(tree.branches)]
+    branches = [
+        grow(branch, noise) if isinstance(branch, Tree) else noise(k, branch) for k, branch in enumerate(tree.branches)
+    ]
     one, other = row.build(branches), row.build_curried(branches)
     assert one == other
     assert repr(one) == repr(other)

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, islice, repeat
 from math import inf
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pescador_fn import draws, shuffled_mux, stochastic_mux
 from pescador_fn.draws import Table, Words
@@ -41,6 +44,7 @@ CASES = {
     "no rate": ({"mode": "single_active", "weights": WEIGHTS, "rate": None}, 500),
     "one active": ({"mode": "with_replacement", "n_active": 1, "rate": 1}, 500),
 }
+SIZES = [(1, 1), (4, 4), (12, 12), (16, 4096)]  # of blocks: most mistakes show at the small ones
 LENGTHS = {
     "endless": [inf] * N,
     "short": [1, 2, 3, 4, 5, 6, 7, 8],
@@ -120,29 +124,46 @@ class Run:
         return self
 
 
-def items_of(lengths, options, log=None):
-    """The items of a mux whose streams are as long as that."""
+def compare(build, lengths, n):
+    """A mux of streams of these lengths opens and yields what its schedule says, for ``n`` items."""
+    opened = []
 
-    def run(i):
-        if log is not None:
-            log.append(i)
+    def open_stream(i):
+        opened.append(i)
         return repeat(i) if lengths[i] == inf else repeat(i, lengths[i])
 
-    return mux_of([partial(run, i) for i in range(N)], options)()
-
-
-@cases
-@pytest.mark.parametrize("sizes", [(1, 1), (4, 4), (12, 12), (16, 4096)], ids=str)
-@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_the_executor_does_what_the_schedule_says(options, n, lengths, sizes, monkeypatch):
-    monkeypatch.setattr(draws, "block_sizes", sizes)
-    opened, n = [], min(n, 2500)
-    items = list(islice(items_of(lengths, options, opened), n))
-    run = Run(schedule_of(options), lengths)
+    items = list(islice(build([partial(open_stream, i) for i in range(len(lengths))])(), n))
+    run = Run(build([never] * len(lengths))._start(Root()).schedule, lengths)
     while run.schedule.open_slots and len(run.items) < n:
         run.on(1)
     assert items == run.items
     assert opened == [stream for stream, _, _ in run.activations]
+
+
+@cases
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_the_executor_does_what_the_schedule_says(options, n, lengths, sizes, monkeypatch):
+    monkeypatch.setattr(draws, "block_sizes", sizes)
+    compare(lambda factories: mux_of(factories, options), lengths, min(n, 2500))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from([0, 0, 1, 2, 3, 7, inf]), min_size=1, max_size=8), st.data())
+def test_any_mux_does_what_its_schedule_says(lengths, data):
+    n, draw = len(lengths), data.draw
+    mode = draw(st.sampled_from(["with_replacement", "single_active", "exhaustive"]))
+    build = partial(
+        stochastic_mux,
+        n_active=draw(st.integers(1, n + 2 * (mode == "with_replacement"))),
+        rate=draw(st.sampled_from([1, 1.5, 3, None])),
+        weights=draw(st.none() | st.lists(st.sampled_from([0, 1, 2, 5, 100]), min_size=n, max_size=n).filter(any)),
+        mode=mode,
+        dist=draw(st.sampled_from(["binomial", "constant", "poisson"])),
+        seed=draw(st.integers(0, 5)),
+    )
+    with mock.patch.object(draws, "block_sizes", draw(st.sampled_from(SIZES))):
+        compare(build, lengths, 200)
 
 
 @cases
@@ -182,11 +203,11 @@ def test_a_copy_of_a_copy_goes_on_from_where_it_is(options, n):
     assert items == whole.items[: len(items)]
 
 
-@cases
-def test_picks_are_reached_at_once_and_in_any_order(options, n):
-    schedule = schedule_of(options)
-    if getattr(schedule, "by_weight", False):
-        pytest.skip("picked by weights that change")
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if name not in ("exhaustive, weights", "exhaustive, a function")]
+)
+def test_picks_are_reached_at_once_and_in_any_order(name):
+    schedule = schedule_of(CASES[name][0])
     whole = schedule.picks(0, 1000)
     assert whole[600:640] == schedule.picks(600, 40)
     assert whole[10:11] == schedule.picks(10, 1)
@@ -233,8 +254,8 @@ def test_a_million_streams_are_scheduled_without_a_list():
 
 def plain(lengths, weights, rule, n):
     """Items of a `shuffled_mux` as ``(stream, pass, position)``."""
-    words, table = Words(Root(1), "picks"), Table(N, None if weights is None else np.array(weights, dtype=float))
-    at, dead, lost, items = dict.fromkeys(range(N), (0, 0)), set(), 0.0, []
+    words, table = Words(Root(1), "picks"), Table(len(lengths), None if weights is None else np.array(weights, float))
+    at, dead, lost, items = [(0, 0)] * len(lengths), set(), 0.0, []
     for draw in itertools.count():
         if table is None or len(items) == n:
             return items
@@ -258,7 +279,7 @@ def plain(lengths, weights, rule, n):
 
 @pytest.mark.parametrize("rule", ["restart", "drop", "stop"])
 @pytest.mark.parametrize("weights", [None, WEIGHTS, HEAVY], ids=["equal", "weights", "heavy"])
-@pytest.mark.parametrize("sizes", [(1, 1), (4, 4), (12, 12), (1, 64), (16, 4096)], ids=str)
+@pytest.mark.parametrize("sizes", [*SIZES, (1, 64)], ids=str)
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_shuffled_mux_is_the_plain_loop_over_its_draws(lengths, sizes, weights, rule, monkeypatch):
     monkeypatch.setattr(draws, "block_sizes", sizes)
