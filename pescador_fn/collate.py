@@ -58,7 +58,8 @@ def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
     except (TypeError, ValueError):
         return None
     dtype = first.dtype
-    return made if made.dtype is dtype and dtype.kind in _NUMBERS and made.ndim == first.ndim + 1 else None
+    plain = made.dtype is dtype and dtype.isnative and dtype.kind in _NUMBERS
+    return made if plain and made.ndim == first.ndim + 1 else None
 
 
 def _is_array(kind: type) -> bool:

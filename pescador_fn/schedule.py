@@ -10,7 +10,6 @@ can be copied to look ahead.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +19,8 @@ from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, 
 from pescador_fn.stream import FOREVER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
 
@@ -61,7 +62,9 @@ class Schedule:
         "dead",
         "first",
         "function",
+        "laid",
         "node",
+        "numbers",
         "open_slots",
         "place",
         "prepared",
@@ -79,8 +82,10 @@ class Schedule:
         self.words = {lane: Words(place, lane) for lane in ("picks", "streams", "quotas")}
         self.at = 0  # the number of the first candidate that is not in the iterator
         self.candidates: Iterator[Activation] = iter(())
+        self.numbers: Any = iter(())  # those of the candidates, which tells how many are left
         self.dead: set[int] = set()
         self.open_slots: list[int] = list(range(self.prepared.n_slots))
+        self.laid = self.open_slots.copy()  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version = 0  # of the law of `picks`
         self.size = draws.block_sizes[0]
@@ -88,24 +93,25 @@ class Schedule:
     @property
     def number(self) -> int:
         """The number of the next candidate."""
-        return self.at - int(self.candidates.__length_hint__())  # type: ignore[attr-defined]
+        return self.at - int(self.numbers.__length_hint__())
 
     def copy(self) -> Self:
         """A schedule that goes on from here by itself."""
         other = copy.copy(self)
         for name in {name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())}:
             value = getattr(self, name)
-            if isinstance(value, list | set | Iterator):
+            if isinstance(value, list | set):
                 setattr(other, name, copy.copy(value))
         other.words = {lane: words.copy() for lane, words in self.words.items()}
+        other.drop_candidates()
         return other
 
     def picks(self, draw: int, size: int) -> list[int]:
         """The slots of the draws from ``draw`` on."""
-        n = len(self.open_slots)
+        n = len(self.laid)
         found = (self.words["picks"].uniforms(draw, size) * n).astype(np.int64)
         if n < self.prepared.n_slots:
-            found = np.asarray(self.open_slots)[found]
+            found = np.asarray(self.laid)[found]
         return found.tolist()  # type: ignore[no-any-return]
 
     def enter(self, slot: int, draw: int) -> Activation | None:
@@ -126,14 +132,16 @@ class Schedule:
         self.dead.add(stream)
 
     def shut(self, slot: int) -> None:
-        """Close a slot for good."""
+        """Close a slot for good; the picks follow when half of what they fall on is shut."""
         self.open_slots.remove(slot)
-        self.version += 1
+        if 2 * len(self.open_slots) <= len(self.laid):
+            self.laid = self.open_slots.copy()
+            self.version += 1
 
     def drop_candidates(self) -> None:
         """Derive the candidates that have not been looked at anew."""
         self.at = self.number
-        self.candidates = iter(())
+        self.candidates = self.numbers = iter(())
 
     def uniforms(self) -> Floats:
         """Uniform numbers for the next candidates, in blocks that grow."""
@@ -144,7 +152,8 @@ class Schedule:
         """Set the next candidates: streams in order, each with the next number and its quota."""
         size, law = len(streams), self.prepared.quota
         quotas = [FOREVER] * size if law is None else law.sizes(self.words["quotas"].uniforms(self.at, size)).tolist()
-        self.candidates = iter(list(zip(streams, range(self.at, self.at + size), quotas, strict=True)))
+        self.numbers = iter(range(self.at, self.at + size))
+        self.candidates = zip(streams, self.numbers, quotas, strict=False)
         self.at += size
 
     def weights_at(self, draw: int) -> tuple[int, Floats]:
@@ -251,6 +260,10 @@ class Exhaustive(Schedule):
         if self.by_weight:  # slots are picked by weight, so each has its stream from the start
             self.reread(0)
             self.first = [self.replace(slot, 0) for slot in range(n_slots)]
+
+    def drop_candidates(self) -> None:
+        self.taken -= self.at - self.number
+        super().drop_candidates()
 
     def reread(self, draw: int) -> None:
         """Take a function's weights for the period of a draw: for the open slots, and for the order of the rest."""

@@ -62,7 +62,7 @@ class Law:
 class SingleActive(Schedule):
     """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
 
-    __slots__ = ("active", "law", "lost", "members", "slot_table", "tabled", "tabled_at", "u")
+    __slots__ = ("active", "law", "lost", "members", "missing", "slot_table", "tabled", "tabled_at", "u")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
@@ -76,6 +76,7 @@ class SingleActive(Schedule):
         self.slot_table: Table | None = None
         self.u: list[float] = []  # the words of the candidates, where the law has a list
         self.active: set[int] = set()
+        self.missing: list[int] = []  # streams that are to be always active from now on, and are not yet
         self.members = self._first_members(weights is None)
         self.active = set(self.members)
         self.drop_candidates()
@@ -168,8 +169,9 @@ class SingleActive(Schedule):
         law = self.law
         if len(self.active) >= law.n_slots:
             return None
-        if law.certain:
-            for stream in sorted(law.certain - self.active - self.dead):
+        while self.missing:
+            stream = self.missing.pop()
+            if stream not in self.active and stream not in self.dead:
                 return self._again(stream)
         alive = law.count - (len(self.dead) - self.tabled)
         return self._outsider() if alive > len(self.active) else None
@@ -188,6 +190,7 @@ class SingleActive(Schedule):
             return
         self.drop_candidates()
         self.law = Law(alive, self.prepared.n_slots)
+        self.missing = sorted(self.law.certain - self.active)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
         self._weigh_slots()
 

@@ -89,6 +89,8 @@ class _Stochastic(Loop[T]):
                 slot = bisect_right(self.sums, slot * self.sums[-1])
             before = self.active[slot]
             if before is None:
+                if slot not in schedule.open_slots:
+                    return self.items  # shut: the draw is spent
                 found = schedule.enter(slot, self.draw + position)
             else:
                 running = before[3]
@@ -103,7 +105,9 @@ class _Stochastic(Loop[T]):
                     before[2].close()
                 found = schedule.replace(slot, self.draw + position)
             if found is None:
-                return self.lay_from(self.draw + position + 1)
+                if schedule.open_slots and self.version == schedule.version:
+                    return self.items  # the draw is spent
+                return self.weigh_from(slot, position) if self.by_weight else self.lay_from(self.draw + position + 1)
             stream, number, quota = found
             factory = self.factories[stream]
             try:
@@ -194,6 +198,9 @@ class _Weighted(_Stochastic[T]):
     def weigh_from(self, slot: int, position: int = 0) -> Iterator[T] | None:
         """Lay the rest of the block over the weights of the streams that are open now, changed from ``slot`` on."""
         del position  # where the block stands already
+        if not self.schedule.open_slots:
+            self.close()
+            return None
         self.version = self.schedule.version
         sums, weights = self.sums, self.schedule.slot_weights
         if slot:
