@@ -13,7 +13,7 @@ from pescador_fn.errors import check_count, check_number
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import ordinal
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import Stage, flow, raising
+from pescador_fn.stream import Stage, flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,8 @@ class _Drawing(Stage[T]):
     def refill(self) -> Iterator[T] | None:
         """Lay the draws on, until the stream below ends."""
         try:
+            if self.cut:
+                return self.broken()
             if self.over and not self.upstream.done:  # cut by a signal
                 self.items = iter(self.upstream)
                 self.over = False
@@ -52,7 +54,7 @@ class _Drawing(Stage[T]):
                 self.lay()
             return self.rest() if self.over else self.draw()
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def next_item(self) -> T:
         """The next item of the stream below."""
@@ -121,8 +123,8 @@ class _Shuffled(_Drawing[T]):
     def rest(self) -> Iterator[T] | None:
         if self.tail is None:
             order = draws.permutation(self.words.uniforms(self.drawn, len(self.buffer))).tolist()
-            items, self.buffer = self.buffer, []
-            self.tail = iter([items[k] for k in order])
+            self.tail = iter([self.buffer[k] for k in order])
+            self.buffer = []
         return self.tail if self.tail.__length_hint__() else None
 
     @property

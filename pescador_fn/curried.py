@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
 from pescador_fn.legible import fold, named
+from pescador_fn.sources import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,7 +91,13 @@ class Stage(Generic[A, B]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stage):
             return NotImplemented
-        return (self.build, self.args, self.kwargs) == (other.build, other.args, other.kwargs)
+        return (
+            self.build == other.build
+            and len(self.args) == len(other.args)
+            and self.kwargs.keys() == other.kwargs.keys()
+            and all(map(same, self.args, other.args))
+            and all(same(value, other.kwargs[name]) for name, value in self.kwargs.items())
+        )
 
     def __hash__(self) -> int:
         return hash((self.build, len(self.args), tuple(self.kwargs)))
@@ -101,7 +108,7 @@ class Stage(Generic[A, B]):
     def __repr__(self) -> str:
         words = [named(value) for value in self.args]
         words += [f"{name}={named(value)}" for name, value in self.kwargs.items()]
-        return fold(self.build.__name__, words)
+        return fold(named(self.build), words)
 
 
 def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]]:

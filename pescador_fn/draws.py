@@ -144,6 +144,8 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
         if raw.dtype.kind not in "biuf" and not all(_is_real(value) for value in raw.flat):
             raise TypeError(f"dtype {raw.dtype}")
         given = np.array(raw, dtype=np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{function}: weights={show(weights)} is not finite; give numbers like 0.5 or 3") from error
     except (TypeError, ValueError) as error:
         raise TypeError(f"{function}: weights={show(weights)} is not numbers; give one number per factory") from error
     if given.ndim != 1 or len(given) != len(parts):

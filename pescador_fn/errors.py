@@ -21,8 +21,10 @@ def check_count(function: str, name: str, value: Any, least: int) -> int:
     """An ``int >= least``, from any integer type but ``bool``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{function}: {name}={show(value)} is not an integer; give one that is at least {least}")
-    if value < least:
+    if int(value) < least:
         raise ValueError(f"{function}: {name}={value} is too small; give an integer that is at least {least}")
+    if int(value) > 2**62:
+        raise ValueError(f"{function}: {name}={value} is too large; give an integer that is at most 2**62")
     return int(value)
 
 

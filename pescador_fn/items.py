@@ -173,6 +173,7 @@ class _Cycled(Running[T]):
     __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "opened", "place", "stage")
 
     def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
         self.node = node
         self.place = place
         self.stage = f"cycle {ordinal(cycle, node.of)}"
@@ -196,6 +197,8 @@ class _Cycled(Running[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
+            if self.cut:
+                return self.broken()
             if self.current is not None and self.opened is None:
                 self._look()
             if self.ended or not self.left:
@@ -212,9 +215,9 @@ class _Cycled(Running[T]):
             return map(next, chain(self.calls, self.end))
         except Exception as error:  # what does not open has ended
             self.ended = True
-            return raising(error)
+            return self.failed(error)
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def _look(self) -> None:
         """Why the plumbing has ended: the count, the pass, or a signal."""

@@ -32,6 +32,7 @@ class Loop(Running[T]):
     __slots__ = ("block", "ended", "index", "items", "left", "seek")
 
     def __init__(self, slots: Any) -> None:
+        super().__init__()
         slots[-1] = EMPTY
         self.block: list[Any] = [-1]
         index: Any = iter(self.block)

@@ -12,7 +12,6 @@ from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.loop import Loop, Slots
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import raising
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +61,8 @@ class _Shuffled(Loop[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
+            if self.cut:
+                return self.broken()
             if self.ended:
                 return None
             left = self.left()
@@ -82,7 +83,7 @@ class _Shuffled(Loop[T]):
                 self.close()
             return None if self.ended else self.items
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def _drop(self, index: int, position: int) -> None:
         """Leave a stream out from now on; the draw that found it dead is spent."""

@@ -271,9 +271,11 @@ class Exhaustive(Schedule):
             self.read, self.weights = self.weights_at(draw)
             self.drop_candidates()
             self.order, self.taken = None, 0
-            for slot in self.open_slots:
+            for slot in self.open_slots.copy():
                 if self.slot_streams[slot] >= 0:
                     self.slot_weights[slot] = float(self.weights[self.slot_streams[slot]])
+                elif draw:
+                    self.first[slot] = self.replace(slot, draw)
 
     def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function:
@@ -284,8 +286,12 @@ class Exhaustive(Schedule):
             found = next(self.candidates, None)
         if self.by_weight:
             self._weigh(slot, found)
-        if found is None:
+        if found is None and not self.function:
             self.shut(slot)
+        elif found is None and max(self.slot_streams) < 0:
+            # By a function, a stream of no weight may have some in a later period; slots wait while others run.
+            for waiting in self.open_slots.copy():
+                self.shut(waiting)
         return found
 
     def _weigh(self, slot: int, found: Activation | None) -> None:
@@ -294,7 +300,7 @@ class Exhaustive(Schedule):
         self.slot_streams[slot] = stream
         self.slot_weights[slot] = self.candidate_weights.get(stream, 0.0)
         self.version += 1
-        if self.function:
+        if self.function and found is not None:
             self.started.add(stream)
 
     def _more_streams(self) -> None:

@@ -16,7 +16,7 @@ from pescador_fn.loop import Loop
 from pescador_fn.schedule import Activation, Exhaustive, Schedule, WithReplacement
 from pescador_fn.seeds import Place, check_seed
 from pescador_fn.single_active import SingleActive
-from pescador_fn.stream import EMPTY, Running, adopt, close_all, raising
+from pescador_fn.stream import EMPTY, Running, adopt, close_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class _Stochastic(Loop[T]):
         self.schedule = _MODES[node.options["mode"]](node, self.place)
         self.factories = node.of.items
         self.names = node.of.names
-        count = len(self.schedule.open_slots)
+        count = self.schedule.prepared.n_slots
         self.slots: list[Iterator[T]] = [EMPTY] * (count + 1)
         super().__init__(self.slots)
         self.active: list[Active | None] = [None] * count
@@ -79,6 +79,8 @@ class _Stochastic(Loop[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
+            if self.cut:
+                return self.broken()
             left = self.left()
             if not left:
                 return None if self.ended else self.lay_from(self.following)
@@ -124,6 +126,9 @@ class _Stochastic(Loop[T]):
                 schedule.barren(stream)  # what does not open is left out
                 check_part("stochastic_mux", factory, f"factories[{stream}]")
                 raise
+            except BaseException:
+                schedule.first[slot] = found  # a signal: the slot's next draw opens it after all
+                raise
             calls = repeat(items, quota)
             self.active[slot] = found, calls, owner, running
             self.slots[slot] = map(next, calls)
@@ -133,7 +138,7 @@ class _Stochastic(Loop[T]):
             self.seek(position)
             return self.items
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def revive(self, slot: int, cut: Active, position: int) -> Iterator[T]:
         """Lay a stream again whose plumbing a signal has cut."""

@@ -32,6 +32,7 @@ __all__ = [
     "flow",
     "open_child",
     "raising",
+    "torn",
 ]
 
 T = TypeVar("T")
@@ -71,10 +72,30 @@ def close_all(owners: Iterable[Any]) -> None:
                 raise
 
 
+def torn(error: BaseException) -> bool:
+    """Whether a signal has cut this library's own code, not a user's, between two steps that belong together."""
+    trace = None if isinstance(error, Exception) else error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__
+
+
 class Running(Generic[T]):
     """The state of an open stream; ``iter()`` gives plumbing that goes on from it."""
 
-    __slots__ = ()
+    __slots__ = ("cut",)
+
+    def __init__(self) -> None:
+        self.cut = False  # whether a signal has left the state half changed
+
+    def failed(self, error: BaseException) -> Iterator[T]:
+        """Plumbing that raises an error that a `refill` has met."""
+        self.cut = self.cut or torn(error)
+        return raising(error)
+
+    def broken(self) -> Iterator[T]:
+        """Plumbing of a state that is half changed: it raises, since it might go on wrongly."""
+        return raising(RuntimeError("the stream was interrupted by a signal while it changed; call its factory again"))
 
     def __iter__(self) -> Iterator[T]:
         raise NotImplementedError
@@ -110,6 +131,7 @@ class Leaf(Running[T]):
     __slots__ = ("calls", "closed", "factory", "owner", "place")
 
     def __init__(self, factory: Callable[[], Iterable[T]], place: Place) -> None:
+        super().__init__()
         self.factory = factory
         self.place = place
         self.calls: repeat[Iterator[T]] | None = None
@@ -169,6 +191,7 @@ class Stage(Running[T]):
     __slots__ = ("node", "place", "upstream")
 
     def __init__(self, node: Any, place: Place) -> None:
+        super().__init__()
         self.node = node
         self.place = place.pinned(node.options.get("seed"))
         self.upstream: Running[Any] = begin(node.of, self.place)
@@ -201,6 +224,10 @@ class Stream(chain[T]):
 
     _factory: object
     _running: Running[T]
+
+    def __init__(self, *_: object) -> None:
+        if not hasattr(self, "_running"):
+            raise TypeError("Stream: call a factory for a stream, such as take(factory, n)(); it is not made by itself")
 
     @classmethod
     def _of(cls, factory: object, running: Running[T]) -> Self:

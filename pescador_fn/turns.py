@@ -11,7 +11,7 @@ from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
 from pescador_fn.loop import Loop, Slots
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import EMPTY, FOREVER, Running, close_all, flow, open_child, raising
+from pescador_fn.stream import EMPTY, FOREVER, Running, close_all, flow, open_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +43,8 @@ class _RoundRobin(Loop[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
+            if self.cut:
+                return self.broken()
             if self.ended:
                 return None
             left = self.left()
@@ -66,7 +68,7 @@ class _RoundRobin(Loop[T]):
             self.slots.shut(index, EMPTY)
             return self.items
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def _lay(self) -> None:
         """Lay the next block: a part of a round, or some whole rounds."""
@@ -155,6 +157,7 @@ class _Chained(Running[T]):
     )
 
     def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
         self.of: Any = node.of
         self.cycles = node.options["mode"] == "cycle"
         self.place = place
@@ -173,6 +176,8 @@ class _Chained(Running[T]):
 
     def refill(self) -> Iterator[T] | None:
         try:
+            if self.cut:
+                return self.broken()
             calls, running = self.calls, self.running
             if calls is not None and not self.ended:
                 if running is not None and not running.done:  # cut by a signal
@@ -193,7 +198,7 @@ class _Chained(Running[T]):
                 self._next_pass()
             return None
         except BaseException as error:
-            return raising(error)
+            return self.failed(error)
 
     def _open(self, index: int, factory: Any) -> Iterator[T]:
         """The items of the next stream; one that does not open is left out of later passes."""

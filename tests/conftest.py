@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pescador_fn import draws, schedule
+from pescador_fn import draws
 
 settings.register_profile(
     "suite",
@@ -26,7 +26,7 @@ def set_blocks(monkeypatch, sizes):
 
 @pytest.fixture(params=BLOCKS, ids=lambda sizes: f"blocks {sizes[0]}")
 def blocks(request, monkeypatch):
-    """Draws in the first and the largest block: nothing may depend on them, and most mistakes show at the small ones."""
+    """Draws in the first and the largest block: nothing depends on them, and most mistakes show at the small ones."""
     set_blocks(monkeypatch, request.param)
     return request.param
 

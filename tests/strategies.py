@@ -39,7 +39,7 @@ from pescador_fn import (
 ENDLESS = 1000
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818, it is what the tests call it
     """What a user's stream raises."""
 
 
@@ -259,7 +259,15 @@ ROWS = {row.name: row for row in MUXES + STAGES}
 ALL = list(ROWS)
 PLAIN = [row.name for row in ROWS.values() if getattr(curried, row.function.__name__, None)]  # of a public function
 KEEPERS = [row.name for row in MUXES + STAGES[:8] if row.name != "label"]  # these pass items on as they are
-ONE_FOR_ONE = [row.name for row in MUXES] + ["take", "cycle", "cycle, n_items", "seeded", "map_items", "tuples", "keras_tuples"]
+ONE_FOR_ONE = [row.name for row in MUXES] + [
+    "take",
+    "cycle",
+    "cycle, n_items",
+    "seeded",
+    "map_items",
+    "tuples",
+    "keras_tuples",
+]
 
 
 # Trees.

@@ -431,7 +431,7 @@ def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
             found.append(repr(error))
         ends = len(whole) < most and "stop" not in name  # all of it, so that the order does not matter
         fits = not Counter(found) - Counter(whole) if ends and name in KEEPERS else set(map(type, found)) <= {int}
-        if not fits or len(found) < len(whole) - 1 and "stop" not in name:
+        if not fits or (len(found) < len(whole) - 1 and "stop" not in name):
             wrong[where] = found
         if len(wrong) == 5:
             break

@@ -245,7 +245,11 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("mux", [shuffled_mux, *[functools.partial(stochastic_mux, n_active=2, rate=3, mode=mode) for mode in ("with_replacement", "single_active", "exhaustive")]])  # fmt: skip
+MODES = ["with_replacement", "single_active", "exhaustive"]
+WEIGHTED = [shuffled_mux, *[functools.partial(stochastic_mux, n_active=2, rate=3, mode=mode) for mode in MODES]]
+
+
+@pytest.mark.parametrize("mux", WEIGHTED)
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_weights_are_the_callers(mux, kind):
     names = "abc"
@@ -368,7 +372,7 @@ def test_a_mux_of_one_stream_is_that_stream(mux, a, k, length):
     assert alike(take(mux([a]), n), a)  # a pinned stream's first pass is the stream on its own
 
 
-@pytest.mark.parametrize("mode", ["with_replacement", "single_active", "exhaustive"])
+@pytest.mark.parametrize("mode", MODES)
 @given(rate=st.integers(1, 9), seed=st.integers(0, 99))
 def test_a_quota_bounds_an_activation(mode, rate, seed):
     leaf, made = Dated.leaves()
@@ -392,12 +396,12 @@ def test_round_robin_takes_turns(branches):
 @pytest.mark.parametrize("name", ["chain_mux", "round_robin_mux", "shuffled_mux, drop", "exhaustive, to the end"])
 @given(branches=st.lists(st.integers(0, 5), min_size=3, max_size=3), seed=st.integers(0, 9))
 def test_exhaustive_muxes_give_everything_once(name, branches, seed):
-    ROWS_OF = {**ROWS, "exhaustive, to the end": strategies._mux("", stochastic_mux, 2, None, mode="exhaustive")}
+    rows = {**ROWS, "exhaustive, to the end": ROWS["exhaustive"]._replace(args=(2, None))}
     parts = [numbers(k, length) for k, length in enumerate(branches)]
     expected = [x for k, length in enumerate(branches) for x in ints(k, length)]
     if name == "shuffled_mux, drop":  # its second weight is 0
         expected = [x for x in expected if x // 1000 != 1]
-    assert sorted(pulls(seeded(ROWS_OF[name].build(parts), seed)(), 100)) == expected
+    assert sorted(pulls(seeded(rows[name].build(parts), seed)(), 100)) == expected
 
 
 @given(items=st.lists(st.integers(), max_size=20), size=st.integers(1, 30), seed=st.integers(0, 9))

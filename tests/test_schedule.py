@@ -99,6 +99,8 @@ class Run:
     def step(self):
         """One draw."""
         slot = self.pick()
+        if slot not in self.schedule.open_slots:  # shut: the draw is spent
+            return
         while True:
             stream, quota, length, gave = self.active.get(slot, (None, 0, 0, True))
             if quota and length:
@@ -108,7 +110,7 @@ class Run:
             if not gave:
                 self.schedule.barren(stream)
             found = (self.schedule.enter if stream is None else self.schedule.replace)(slot, self.draw)
-            if found is None:  # the slot is shut, and the draw is spent
+            if found is None:  # the slot is shut now
                 return
             self.activations.append(found)
             self.active[slot] = [found[0], found[2], self.lengths[found[0]], False]

@@ -1,12 +1,14 @@
 """The shape: what counts as a factory, what is refused and how it is said, stages, streams, and the tools they meet."""
 
+import ast
+import copy
 import functools
-import importlib
 import inspect
 import pickle
-import pkgutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import GeneratorType
 
 import cloudpickle
@@ -431,7 +433,7 @@ def test_a_stream_prints_and_refuses_to_be_copied():
     assert "take(numbers(0, 9), 3)" in repr(stream)
     stream.close()
     assert "closed" in repr(stream)
-    for refuse in (pickle.dumps, __import__("copy").copy, __import__("copy").deepcopy):
+    for refuse in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="pass its factory"):
             refuse(take(numbers(0, 9), 3)())
 
@@ -459,7 +461,6 @@ def test_the_public_names_are_these():
         *("map_items", "filter_items", "take", "skip", "cycle", "tuples", "keras_tuples"),
         *("batch", "unbatch", "shuffle", "cache"),
     }
-    assert pescador_fn.__all__ == sorted(pescador_fn.__all__, key=lambda name: (name.islower(), name)) or True
     assert all(function.__doc__ for function in PUBLIC.values() if inspect.isfunction(function))
 
 
@@ -554,7 +555,8 @@ def test_pipes():
     assert list(toolz.compose(*reversed(stages))(numbers(0, 9))()) == EXPECTED
     assert list(toolz.compose_left(*stages)(numbers(0, 9))()) == EXPECTED
     assert list(functools.reduce(lambda factory, stage: stage(factory), stages, numbers(0, 9))()) == EXPECTED
-    assert list(toolz.thread_first(numbers(0, 9), (map_items, lambda x: 2 * x), (take, 4), (batch, 2), as_list)()) == EXPECTED  # fmt: skip
+    threaded = toolz.thread_first(numbers(0, 9), (map_items, lambda x: 2 * x), (take, 4), (batch, 2), as_list)
+    assert list(threaded()) == EXPECTED
     assert pipe(3) == 3
 
 
@@ -603,7 +605,7 @@ def test_label():
     assert list(named) == ["a", 7]
     assert list(chain_mux(named)()) == [("a", 0), ("a", 1), (7, 1000)]
     assert pipe({"a": three}, curried.label()) == label({"a": three})
-    with pytest.raises(TypeError, match="label: factories=.* is not a mapping"):
+    with pytest.raises(TypeError, match=r"label: factories=.* is not a mapping"):
         label([three])
 
 
@@ -619,16 +621,15 @@ def test_seeded():
 
 def test_every_module_imports_downwards():
     """What a module imports of the package does not import it."""
-    names = [f"pescador_fn.{module.name}" for module in pkgutil.iter_modules(pescador_fn.__path__)]
-    modules = {name: importlib.import_module(name) for name in names}
-    uses = {
-        name: {
-            other
-            for other in names
-            if f"from {other} import" in inspect.getsource(module) or f"import {other}\n" in inspect.getsource(module)
-        }
-        for name, module in modules.items()
-    }
+    files = {path.stem: path for path in Path(pescador_fn.__file__).parent.glob("[!_]*.py")}
+    uses = {}
+    for name, path in files.items():
+        uses[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pescador_fn"):
+                found = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                uses[name].update(set(found) & set(files))
+    names = list(files)
     done = set()
     while len(done) < len(names):
         free = {name for name in names if name not in done and uses[name] - {name} <= done}
@@ -637,8 +638,6 @@ def test_every_module_imports_downwards():
 
 
 def test_importing_brings_in_no_extra():
-    import subprocess
-
     code = "import sys, pescador_fn; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"zmq", "torch", "pandas", "scipy", "matplotlib", "cloudpickle"} & set(done.stdout.split())
