@@ -85,10 +85,10 @@ class _Unbatched(Stage[Any]):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[Any]:
-        return flow(partial(self.refill, iter(self.upstream)))
+        return flow(partial(self.next_rows, iter(self.upstream)))
 
     @staticmethod
-    def refill(batches: Iterator[Any]) -> Iterator[Any] | None:
+    def next_rows(batches: Iterator[Any]) -> Iterator[Any] | None:
         try:
             for found in batches:
                 return rows_of(found)

@@ -42,19 +42,14 @@ class _Drawing(Stage[T]):
             self.items = iter(self.upstream)
         return flow(self.refill)
 
-    def refill(self) -> Iterator[T] | None:
+    def more(self) -> Iterator[T] | None:
         """Lay the draws on, until the stream below ends."""
-        try:
-            if self.cut:
-                return self.broken()
-            if self.over and not self.upstream.done:  # cut by a signal
-                self.items = iter(self.upstream)
-                self.over = False
-            if not self.over and not self.index.__length_hint__():
-                self.lay()
-            return self.rest() if self.over else self.draw()
-        except BaseException as error:
-            return self.failed(error)
+        if self.over and not self.upstream.done:  # cut by a signal
+            self.items = iter(self.upstream)
+            self.over = False
+        if not self.over and not self.index.__length_hint__():
+            self.lay()
+        return self.rest() if self.over else self.draw()
 
     def next_item(self) -> T:
         """The next item of the stream below."""
@@ -101,11 +96,13 @@ class _Shuffled(_Drawing[T]):
     def lay(self) -> None:
         most = self.node.options["buffer_size"] - 1
         while len(self.buffer) < most and not self.over:
+            self.cut = False
             try:
                 self.buffer.extend(islice(self.items or (), most - len(self.buffer)))
                 self.over = len(self.buffer) < most
             except StopIteration:  # raised by a function below; as everywhere, the end
                 self.over = True
+        self.cut = True
         if not self.over:
             self.index = iter((self.next_draws(1)[:, 0] * (most + 1)).astype(np.int64).tolist())
 

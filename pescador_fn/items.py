@@ -187,37 +187,40 @@ class _Cycled(Running[T]):
         self.end: Any = EMPTY
 
     def __iter__(self) -> Iterator[T]:
-        if (
-            self.number < 0 and self.left
-        ):  # opened here, as under any stage, so that a mux above sees what does not open
-            self.number = 0
-            self.current = begin(self.node.of, self.place)
-            self.opened = iter(self.current)
+        if self.number < 0 and self.left:
+            self._open()  # here, as under any stage, so that a mux above sees what does not open
+            self.cut = False
         return flow(self.refill)
 
-    def refill(self) -> Iterator[T] | None:
+    def more(self) -> Iterator[T] | None:
+        if self.current is not None and self.opened is None:
+            self._look()
+        if self.ended or not self.left:
+            self.close()
+            return None
+        if self.current is None:
+            self._open()
+        # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
+        opened, self.opened = self.opened, None
+        if opened is None:
+            assert self.current is not None
+            opened = iter(self.current)
+        self.calls = repeat(opened, self.left)
+        self.end = iter([EMPTY])
+        return map(next, chain(self.calls, self.end))
+
+    def _open(self) -> None:
+        """Begin the next pass; one that does not open is the last."""
+        current = begin(self.node.of, self.place.again(self.stage, self.number + 1))
+        self.cut = False
         try:
-            if self.cut:
-                return self.broken()
-            if self.current is not None and self.opened is None:
-                self._look()
-            if self.ended or not self.left:
-                self.close()
-                return None
-            if self.current is None:
-                self.number += 1
-                self.gave = False
-                self.current = begin(self.node.of, self.place.again(self.stage, self.number))
-            # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
-            opened, self.opened = self.opened, None
-            self.calls = repeat(iter(self.current) if opened is None else opened, self.left)
-            self.end = iter([EMPTY])
-            return map(next, chain(self.calls, self.end))
-        except Exception as error:  # what does not open has ended
+            opened = iter(current)
+        except Exception:
             self.ended = True
-            return self.failed(error)
-        except BaseException as error:
-            return self.failed(error)
+            raise
+        self.cut = True
+        self.current, self.opened, self.gave = current, opened, False
+        self.number += 1
 
     def _look(self) -> None:
         """Why the plumbing has ended: the count, the pass, or a signal."""

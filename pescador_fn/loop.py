@@ -56,10 +56,6 @@ class Loop(Running[T]):
         self.block[:] = indices
         self.seek(0)
 
-    def refill(self) -> Iterator[T] | None:
-        """Mend what ended the plumbing, and lay it on; ``None`` at the end."""
-        raise NotImplementedError
-
 
 class Slots(dict[int, Iterator[Any]]):
     """The open streams of a mux, each opened where it is first drawn, inside the C loop.
@@ -138,16 +134,15 @@ class Slots(dict[int, Iterator[Any]]):
         """Whether the stream that has just ended gave nothing since it was opened, or did not open."""
         return self.fresh == self.left() or index in self.failed
 
-    def shut(self, index: int, instead: Iterator[Any] | None = None) -> None:
-        """Close a stream. Drawn again, its slot opens it again, or holds ``instead``."""
+    def shut(self, index: int, instead: Iterator[Any] | None = None) -> Any:
+        """Give up a stream, and return what has its ``close``. Its slot will open it again, or holds ``instead``."""
         owner, _ = self.children.pop(index, (None, None))
         if instead is None and self.row is None:
             self.pop(index, None)
         else:
             self.put(index, EMPTY if instead is None else instead)
         self.fresh = -1
-        if owner is not None:
-            owner.close()
+        return owner
 
     def begin(self, number: int) -> None:
         """Let every slot open its stream again, for pass ``number``."""

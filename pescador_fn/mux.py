@@ -12,6 +12,7 @@ from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.loop import Loop, Slots
 from pescador_fn.seeds import Place, check_seed
+from pescador_fn.stream import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,31 +60,31 @@ class _Shuffled(Loop[T]):
         self.read = -1  # the draw at which a weights function was last read
         self.table: Table | None = None if callable(node.options["weights"]) else node.prepared(_table)
 
-    def refill(self) -> Iterator[T] | None:
-        try:
-            if self.cut:
-                return self.broken()
-            if self.ended:
-                return None
-            left = self.left()
-            if not left:
-                self._lay(self.following)
-                return None if self.ended else self.items
-            position = len(self.block) - left - 1
-            index = self.block[position]
-            if self.slots.mended(index):
-                self.seek(position)
-            elif self.on_exhausted == "drop" or self.slots.barren(index):
-                self._drop(index, position)
-            elif self.on_exhausted == "restart":
-                self.slots.passes[index] = self.slots.passes.get(index, 0) + 1
-                self.seek(position)
-                self.slots.shut(index)
-            else:
-                self.close()
+    def more(self) -> Iterator[T] | None:
+        if self.ended:
+            return None
+        left = self.left()
+        if not left:
+            self._lay(self.following)
             return None if self.ended else self.items
-        except BaseException as error:
-            return self.failed(error)
+        position = len(self.block) - left - 1
+        index = self.block[position]
+        self.cut = False
+        mended = self.slots.mended(index)
+        self.cut = True
+        if mended:
+            self.seek(position)
+        elif self.on_exhausted == "drop" or self.slots.barren(index):
+            self._drop(index, position)
+        elif self.on_exhausted == "restart":
+            self.slots.passes[index] = self.slots.passes.get(index, 0) + 1
+            self.seek(position)
+            owner = self.slots.shut(index)
+            self.cut = False
+            close_all([owner])
+        else:
+            self.close()
+        return None if self.ended else self.items
 
     def _drop(self, index: int, position: int) -> None:
         """Leave a stream out from now on; the draw that found it dead is spent."""
@@ -95,7 +96,9 @@ class _Shuffled(Loop[T]):
             self._leave_out()
         self.size = draws.block_sizes[0]
         self._lay(drawn + 1)
-        self.slots.shut(index)
+        owner = self.slots.shut(index)
+        self.cut = False
+        close_all([owner])
 
     def _leave_out(self) -> None:
         """Rebuild the table without the dead."""

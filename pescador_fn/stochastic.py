@@ -40,7 +40,7 @@ class _Stochastic(Loop[T]):
 
     A slot holds ``map(next, repeat(stream, quota))``: quota and count in one. A slot whose quota is used up is noticed
     when it is drawn again; the next stream then takes its place and the draw.
-    `refill` is one long function because calls are most of what an activation costs.
+    `more` is one long function because calls are most of what an activation costs.
     """
 
     by_weight = False
@@ -77,68 +77,67 @@ class _Stochastic(Loop[T]):
         self.version = 0
         self.fresh = -1  # how much of the block was left when a stream was last opened
 
-    def refill(self) -> Iterator[T] | None:
+    def more(self) -> Iterator[T] | None:
+        left = self.left()
+        if not left:
+            return None if self.ended else self.lay_from(self.following)
+        schedule = self.schedule
+        position = self.following - self.draw - left
+        slot = self.block[position]
+        if self.by_weight:
+            slot = bisect_right(self.sums, slot * self.sums[-1])
+        before = self.active[slot]
+        if before is None:
+            if slot not in schedule.open_slots:
+                return self.items  # shut: the draw is spent
+            found = schedule.enter(slot, self.draw + position)
+        else:
+            running = before[3]
+            if running is not None and not running.done and before[1].__length_hint__():
+                return self.revive(slot, before, position)
+            # Closed before the next is opened: never more than n_active are open.
+            self.active[slot] = None
+            self.slots[slot] = EMPTY
+            if left == self.fresh:
+                schedule.barren(before[0][0])
+            if before[2] is not None:
+                self.cut = False
+                before[2].close()
+                self.cut = True
+            found = schedule.replace(slot, self.draw + position)
+        if found is None:
+            if schedule.open_slots and self.version == schedule.version:
+                return self.items  # the draw is spent
+            return self.weigh_from(slot, position) if self.by_weight else self.lay_from(self.draw + position + 1)
+        stream, number, quota = found
+        factory = self.factories[stream]
+        self.cut = False
         try:
-            if self.cut:
-                return self.broken()
-            left = self.left()
-            if not left:
-                return None if self.ended else self.lay_from(self.following)
-            schedule = self.schedule
-            position = self.following - self.draw - left
-            slot = self.block[position]
-            if self.by_weight:
-                slot = bisect_right(self.sums, slot * self.sums[-1])
-            before = self.active[slot]
-            if before is None:
-                if slot not in schedule.open_slots:
-                    return self.items  # shut: the draw is spent
-                found = schedule.enter(slot, self.draw + position)
+            begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
+            if begin_at is None:
+                items = owner = factory()
+                running = None
+                if type(items) is not GeneratorType:
+                    items, owner, running = adopt(items, factory)
             else:
-                running = before[3]
-                if running is not None and not running.done and before[1].__length_hint__():
-                    return self.revive(slot, before, position)
-                # Closed before the next is opened: never more than n_active are open.
-                self.active[slot] = None
-                self.slots[slot] = EMPTY
-                if left == self.fresh:
-                    schedule.barren(before[0][0])
-                if before[2] is not None:
-                    before[2].close()
-                found = schedule.replace(slot, self.draw + position)
-            if found is None:
-                if schedule.open_slots and self.version == schedule.version:
-                    return self.items  # the draw is spent
-                return self.weigh_from(slot, position) if self.by_weight else self.lay_from(self.draw + position + 1)
-            stream, number, quota = found
-            factory = self.factories[stream]
-            try:
-                begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
-                if begin_at is None:
-                    items = owner = factory()
-                    running = None
-                    if type(items) is not GeneratorType:
-                        items, owner, running = adopt(items, factory)
-                else:
-                    label = stream if self.names is None else self.names[stream]
-                    items, owner, running = begin_at(Place(self.place, label, number))
-            except Exception:
-                schedule.barren(stream)  # what does not open is left out
-                check_part("stochastic_mux", factory, f"factories[{stream}]")
-                raise
-            except BaseException:
-                schedule.first[slot] = found  # a signal: the slot's next draw opens it after all
-                raise
-            calls = repeat(items, quota)
-            self.active[slot] = found, calls, owner, running
-            self.slots[slot] = map(next, calls)
-            if self.version != schedule.version:
-                return self.weigh_from(slot, position)
-            self.fresh = left
-            self.seek(position)
-            return self.items
-        except BaseException as error:
-            return self.failed(error)
+                label = stream if self.names is None else self.names[stream]
+                items, owner, running = begin_at(Place(self.place, label, number))
+        except Exception:
+            schedule.barren(stream)  # what does not open is left out
+            check_part("stochastic_mux", factory, f"factories[{stream}]")
+            raise
+        except BaseException:
+            schedule.first[slot] = found  # a signal: the slot's next draw opens it after all
+            raise
+        self.cut = True
+        calls = repeat(items, quota)
+        self.active[slot] = found, calls, owner, running
+        self.slots[slot] = map(next, calls)
+        if self.version != schedule.version:
+            return self.weigh_from(slot, position)
+        self.fresh = left
+        self.seek(position)
+        return self.items
 
     def revive(self, slot: int, cut: Active, position: int) -> Iterator[T]:
         """Lay a stream again whose plumbing a signal has cut."""

@@ -32,7 +32,6 @@ __all__ = [
     "flow",
     "open_child",
     "raising",
-    "torn",
 ]
 
 T = TypeVar("T")
@@ -72,26 +71,34 @@ def close_all(owners: Iterable[Any]) -> None:
                 raise
 
 
-def torn(error: BaseException) -> bool:
-    """Whether a signal has cut this library's own code, not a user's, between two steps that belong together."""
-    trace = None if isinstance(error, Exception) else error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__
-
-
 class Running(Generic[T]):
     """The state of an open stream; ``iter()`` gives plumbing that goes on from it."""
 
     __slots__ = ("cut",)
 
     def __init__(self) -> None:
-        self.cut = False  # whether a signal has left the state half changed
+        # Whether own code is changing the state: a signal that comes just then leaves it half changed. The mark is
+        # taken off where a user's code is called, which may well be interrupted.
+        self.cut = False
 
-    def failed(self, error: BaseException) -> Iterator[T]:
-        """Plumbing that raises an error that a `refill` has met."""
-        self.cut = self.cut or torn(error)
-        return raising(error)
+    def refill(self) -> Iterator[T] | None:
+        """More plumbing; ``None`` at the end."""
+        if self.cut:
+            return self.broken()
+        self.cut = True
+        try:
+            items = self.more()
+        except Exception as error:
+            self.cut = False
+            return raising(error)
+        except BaseException as error:
+            return raising(error)
+        self.cut = False
+        return items
+
+    def more(self) -> Iterator[T] | None:
+        """What `refill` does for this kind of stream."""
+        raise NotImplementedError
 
     def broken(self) -> Iterator[T]:
         """Plumbing of a state that is half changed: it raises, since it might go on wrongly."""

@@ -41,34 +41,34 @@ class _RoundRobin(Loop[T]):
         self.barren: set[int] = set()
         self.gave = False
 
-    def refill(self) -> Iterator[T] | None:
-        try:
-            if self.cut:
-                return self.broken()
-            if self.ended:
-                return None
-            left = self.left()
-            if not left:
-                self._lay()
-                return None if self.ended else self.items
-            position = len(self.block) - left - 1
-            index = self.block[position]
-            if index in self.gone:
-                return self.items
-            if self.slots.mended(index):
-                self.seek(position)
-                return self.items
-            self.gone.add(index)
-            if self.slots.barren(index):
-                self.barren.add(index)
-            else:
-                self.gave = True
-            if len(self.gone) == len(self.ring):
-                self.seek(len(self.block) - 1)
-            self.slots.shut(index, EMPTY)
+    def more(self) -> Iterator[T] | None:
+        if self.ended:
+            return None
+        left = self.left()
+        if not left:
+            self._lay()
+            return None if self.ended else self.items
+        position = len(self.block) - left - 1
+        index = self.block[position]
+        if index in self.gone:
             return self.items
-        except BaseException as error:
-            return self.failed(error)
+        self.cut = False
+        mended = self.slots.mended(index)
+        self.cut = True
+        if mended:
+            self.seek(position)
+            return self.items
+        self.gone.add(index)
+        if self.slots.barren(index):
+            self.barren.add(index)
+        else:
+            self.gave = True
+        if len(self.gone) == len(self.ring):
+            self.seek(len(self.block) - 1)
+        owner = self.slots.shut(index, EMPTY)
+        self.cut = False
+        close_all([owner])
+        return self.items
 
     def _lay(self) -> None:
         """Lay the next block: a part of a round, or some whole rounds."""
@@ -152,6 +152,7 @@ class _Chained(Running[T]):
         "of",
         "outer",
         "owner",
+        "pending",
         "place",
         "running",
     )
@@ -167,6 +168,7 @@ class _Chained(Running[T]):
         self.owner: Any = None
         self.running: Running[T] | None = None
         self.outer: tuple[Iterator[tuple[int, Any]], Any] | None = None  # the factories left of the pass
+        self.pending: tuple[int, Any] | None = None  # what is being opened
         self.gave = False
         self.barren: set[int] = set()
         self.ended = False
@@ -174,31 +176,34 @@ class _Chained(Running[T]):
     def __iter__(self) -> Iterator[T]:
         return flow(self.refill)
 
-    def refill(self) -> Iterator[T] | None:
-        try:
-            if self.cut:
-                return self.broken()
-            calls, running = self.calls, self.running
-            if calls is not None and not self.ended:
-                if running is not None and not running.done:  # cut by a signal
-                    self.calls = repeat(iter(running), calls.__length_hint__())
-                    return map(next, self.calls)
-                if FOREVER - calls.__length_hint__() > 1:  # the last call is the one that found the end
-                    self.gave = True
-                else:
-                    self.barren.add(self.index)
-                owner, self.calls, self.owner, self.running = self.owner, None, None, None
-                if owner is not None:
-                    owner.close()
-            while not self.ended:
-                if self.outer is None:
-                    self.outer = self._factories()
-                for index, factory in self.outer[0]:
-                    return self._open(index, factory)
-                self._next_pass()
-            return None
-        except BaseException as error:
-            return self.failed(error)
+    def more(self) -> Iterator[T] | None:
+        calls, running = self.calls, self.running
+        if calls is not None and not self.ended:
+            if running is not None and not running.done:  # cut by a signal
+                self.calls = repeat(iter(running), calls.__length_hint__())
+                return map(next, self.calls)
+            if FOREVER - calls.__length_hint__() > 1:  # the last call is the one that found the end
+                self.gave = True
+            else:
+                self.barren.add(self.index)
+            owner, self.calls, self.owner, self.running = self.owner, None, None, None
+            self.cut = False
+            if owner is not None:
+                owner.close()
+        if self.pending is not None and not self.ended:  # a signal came while it was opened
+            self.cut = False
+            return self._open(*self.pending)
+        while not self.ended:
+            if self.outer is None:
+                self.cut = False
+                self.outer = self._factories()
+            self.cut = False
+            for found in self.outer[0]:
+                self.pending = found
+                return self._open(*found)
+            self.cut = True
+            self._next_pass()
+        return None
 
     def _open(self, index: int, factory: Any) -> Iterator[T]:
         """The items of the next stream; one that does not open is left out of later passes."""
@@ -208,8 +213,11 @@ class _Chained(Running[T]):
             items, self.owner, self.running = open_child(factory, self.place, label, self.number)
         except Exception:
             self.barren.add(index)
+            self.pending = None
             check_part("chain_mux", factory, f"factories[{label!r}]")
             raise
+        self.cut = True
+        self.pending = None
         self.calls = calls = repeat(items, FOREVER)
         return map(next, calls)
 

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import BLOCKS, Hang, set_blocks, within
 from hypothesis import given, settings
@@ -413,7 +414,7 @@ def interrupt(pull, n):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
-    """After it the stream goes on, in another order it may be: nothing is lost, doubled, stuck or raised."""
+    """After it the stream goes on, with nothing lost, doubled or stuck; or, cut while it changed, it says so."""
     set_blocks(monkeypatch, (2, 2))
     row, most = ROWS[name], 16
     built = seeded(row.build([list(ints(k, length)).__iter__ for k, length in enumerate([4, 0, 3][: row.n])]), 0)
@@ -428,9 +429,15 @@ def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
             with within(1):
                 found.extend(itertools.islice(stream, most - len(found)))
         except (Hang, Exception) as error:
+            if "interrupted by a signal" in str(error):
+                continue
             found.append(repr(error))
         ends = len(whole) < most and "stop" not in name  # all of it, so that the order does not matter
-        fits = not Counter(found) - Counter(whole) if ends and name in KEEPERS else set(map(type, found)) <= {int}
+        fits = (
+            not Counter(found) - Counter(whole)
+            if ends and name in KEEPERS
+            else set(map(type, found)) <= {int, np.int64}
+        )
         if not fits or (len(found) < len(whole) - 1 and "stop" not in name):
             wrong[where] = found
         if len(wrong) == 5:
@@ -441,7 +448,7 @@ def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
 
 @pytest.mark.parametrize("name", MUX_NAMES)
 def test_real_signals_at_random_never_end_a_stream(name, blocks):
-    """An interval timer's, while C code moves the items: no pull says that it has ended before it has."""
+    """An interval timer's, while C code moves the items: a pull says that it has ended only where it has."""
     row, most, armed = ROWS[name], 3000, False
     built = seeded(row.build([list(range(k, 900 * 3, 3)).__iter__ for k in range(3)]), 0)
     whole = pulls(built(), most)
@@ -460,6 +467,8 @@ def test_real_signals_at_random_never_end_a_stream(name, blocks):
             armed = False
         except KeyboardInterrupt:
             return False
+        except RuntimeError as error:
+            return None if "interrupted by a signal" in str(error) else repr(error)
         return True
 
     before = signal.signal(signal.SIGALRM, handler)
@@ -468,14 +477,15 @@ def test_real_signals_at_random_never_end_a_stream(name, blocks):
         for _ in range(5):
             stream, found = built(), []
             for _ in range(2000):
-                if pump():
+                if (over := pump()) is not False:
                     break
             armed = False
-            if "stop" in name:
+            assert over in (True, None)
+            if "stop" in name or over is None:
                 continue
-            if len(whole) < most:
+            if len(whole) < most and name != "label":  # whose function costs its item where it is interrupted
                 assert sorted(found) == sorted(whole)
-            else:
+            elif len(whole) == most:
                 assert len(found) == most
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
