@@ -82,19 +82,27 @@ def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int 
 
 
 class _Unbatched(Stage[Any]):
-    __slots__ = ()
+    __slots__ = ("found",)
+
+    def __init__(self, node: Node[Any], place: Place) -> None:
+        super().__init__(node, place)
+        self.found: list[Any] = []  # the batch in hand, until its rows are
 
     def __iter__(self) -> Iterator[Any]:
         return flow(partial(self.next_rows, iter(self.upstream)))
 
-    @staticmethod
-    def next_rows(batches: Iterator[Any]) -> Iterator[Any] | None:
+    def next_rows(self, batches: Iterator[Any]) -> Iterator[Any] | None:
         try:
-            for found in batches:
-                return rows_of(found)
+            if not self.found:
+                self.found.extend(islice(batches, 1))
+            rows = rows_of(self.found[0]) if self.found else None
+            self.found.clear()
+            return rows
+        except Exception as error:
+            self.found.clear()
+            return raising(error)
         except BaseException as error:
             return raising(error)
-        return None
 
 
 def unbatch(factory: Factory[Any]) -> Node[Any]:

@@ -30,6 +30,7 @@ class _Shuffled(Loop[T]):
         "draw",
         "following",
         "kept",
+        "laid",
         "lost",
         "node",
         "on_exhausted",
@@ -48,6 +49,7 @@ class _Shuffled(Loop[T]):
         self.slots = Slots(node.of, self.place)
         super().__init__(self.slots)
         self.slots.left = self.left
+        self.laid = False  # whether the plumbing is laid and has not been handed out
         self.on_exhausted = node.options["on_exhausted"]
         self.words = Words(self.place, "picks")
         self.draw = 0  # the number of the block's first draw
@@ -63,6 +65,9 @@ class _Shuffled(Loop[T]):
     def more(self) -> Iterator[T] | None:
         if self.ended:
             return None
+        if self.laid:
+            self.laid = False
+            return self.items
         left = self.left()
         if not left:
             self._lay(self.following)
@@ -79,9 +84,7 @@ class _Shuffled(Loop[T]):
         elif self.on_exhausted == "restart":
             self.slots.passes[index] = self.slots.passes.get(index, 0) + 1
             self.seek(position)
-            owner = self.slots.shut(index)
-            self.cut = False
-            close_all([owner])
+            self._give_up(index)
         else:
             self.close()
         return None if self.ended else self.items
@@ -96,9 +99,14 @@ class _Shuffled(Loop[T]):
             self._leave_out()
         self.size = draws.block_sizes[0]
         self._lay(drawn + 1)
+        self._give_up(index)
+
+    def _give_up(self, index: int) -> None:
+        """Close a stream when the plumbing is laid: after an error here it goes on as it lies."""
         owner = self.slots.shut(index)
-        self.cut = False
+        self.laid, self.cut = True, False
         close_all([owner])
+        self.laid = False
 
     def _leave_out(self) -> None:
         """Rebuild the table without the dead."""
