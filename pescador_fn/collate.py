@@ -168,8 +168,8 @@ def _frame(array: Any, axis: int | None) -> Any:
     """What must be equal: the shape, without the axis that is joined along."""
     if axis is None:
         return array.shape
-    axis %= max(array.ndim, 1)
-    return array.ndim, array.shape[:axis], array.shape[axis + 1 :]
+    joined = axis % max(array.ndim, 1)
+    return array.ndim, array.shape[:joined], array.shape[joined + 1 :]
 
 
 def _joinable(one: Any, other: Any) -> bool:
@@ -225,7 +225,8 @@ def _rows(found: Any) -> Iterator[Any]:
         return map(dict, map(zip, repeat(tuple(found)), zip(*map(_rows, found.values()), strict=True)))
     if isinstance(found, tuple):
         rows = zip(*map(_rows, found), strict=True)
-        return map(type(found)._make, rows) if hasattr(found, "_make") else rows
+        make: Any = getattr(found, "_make", None)
+        return rows if make is None else map(make, rows)
     return iter(found)
 
 

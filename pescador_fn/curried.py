@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TYPE_CHECKING, TypeVar, overload
 
 from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
 from pescador_fn.legible import fold, named
@@ -147,23 +147,23 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
     return make
 
 
-shuffled_mux = stage(mux.shuffled_mux)
-stochastic_mux = stage(stochastic.stochastic_mux)
-round_robin_mux = stage(turns.round_robin_mux)
-chain_mux = stage(turns.chain_mux)
-map_items = stage(items.map_items)
-filter_items = stage(items.filter_items)
-take = stage(items.take)
-skip = stage(items.skip)
-cycle = stage(items.cycle)
-tuples = stage(keys.tuples)
-keras_tuples = stage(keys.keras_tuples)
-batch = stage(batches.batch)
-unbatch = stage(batches.unbatch)
-shuffle = stage(buffers.shuffle)
-cache = stage(buffers.cache)
-seeded = stage(shape.seeded)
-label = stage(shape.label)
+shuffled_mux: Final = stage(mux.shuffled_mux)
+stochastic_mux: Final = stage(stochastic.stochastic_mux)
+round_robin_mux: Final = stage(turns.round_robin_mux)
+chain_mux: Final = stage(turns.chain_mux)
+map_items: Final = stage(items.map_items)
+filter_items: Final = stage(items.filter_items)
+take: Final = stage(items.take)
+skip: Final = stage(items.skip)
+cycle: Final = stage(items.cycle)
+tuples: Final = stage(keys.tuples)
+keras_tuples: Final = stage(keys.keras_tuples)
+batch: Final = stage(batches.batch)
+unbatch: Final = stage(batches.unbatch)
+shuffle: Final = stage(buffers.shuffle)
+cache: Final = stage(buffers.cache)
+seeded: Final = stage(shape.seeded)
+label: Final = stage(shape.label)
 
 
 def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:

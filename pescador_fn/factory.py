@@ -71,8 +71,8 @@ class Node(Generic[T]):
         """What ``make`` derives from this node (tables), made when first asked for and kept."""
         if self._prepared is None:
             object.__setattr__(self, "_prepared", make(self))
-        made: B = self._prepared
-        return made
+        made: Any = self._prepared
+        return made  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.build.__name__}: a built factory is immutable; build another")

@@ -36,9 +36,9 @@ class Prepared:
 
     def __init__(self, node: Node[Any]) -> None:
         options = node.options
-        weights, n_active, count = options["weights"], options["n_active"], len(node.of)
-        fixed = weights is None or callable(weights)
-        positive = count if fixed else int(np.count_nonzero(weights))
+        weights: Any = options["weights"]
+        n_active, count = options["n_active"], len(node.of)
+        positive = int(np.count_nonzero(weights)) if isinstance(weights, np.ndarray) else count
         # Zero weights shrink the active set; more slots than streams is legal where streams may repeat.
         self.n_slots: int = n_active if n_active > count else min(n_active, positive)
         rate = options["rate"]

@@ -62,7 +62,7 @@ class Key(ISpawnableSeedSequence):
             text += blake2b(self.digest + b"more %d" % block, digest_size=32).digest()
         return np.frombuffer(text[:size], dtype)
 
-    def spawn(self, n_children: int) -> list[Key]:
+    def spawn(self, n_children: int) -> Any:
         """Keys that no earlier ``spawn`` has given."""
         first, self.spawned = self.spawned, self.spawned + n_children
         return [
