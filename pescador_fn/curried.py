@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
 from pescador_fn.legible import fold, named

@@ -30,8 +30,8 @@ Weights = Any  # a sequence, a mapping, an array, a function of the number of dr
 
 PERIOD = 1024  # draws; a weights function is read at its multiples
 
-block_sizes = (16, 4096)  # draws in the first and the largest block, which are four times the one before; no draw
-# depends on them
+# Draws in the first and the largest block, which are four times the one before; no draw depends on them.
+block_sizes: tuple[int, int] = (16, 4096)
 
 
 class Words:
@@ -40,9 +40,9 @@ class Words:
     __slots__ = ("at", "bits", "lane", "place")
 
     def __init__(self, place: Place, lane: str) -> None:
-        self.place = place
-        self.lane = lane
-        self.at = 0
+        self.place: Place = place
+        self.lane: str = lane
+        self.at: int = 0
         self.bits: PCG64 | None = None
 
     def copy(self) -> Words:
@@ -67,18 +67,18 @@ class Table:
     __slots__ = ("cumulative", "guide", "ids", "largest", "n", "total", "weights")
 
     def __init__(self, n: int, weights: Floats | None) -> None:
-        self.n = n
-        self.weights = weights
-        self.largest = 1.0 if weights is None else float(weights.max())
+        self.n: int = n
+        self.weights: Floats | None = weights
+        self.largest: float = 1.0 if weights is None else float(weights.max())
         self.ids: Ints | None = None
-        self.total = float(n)
+        self.total: float = float(n)
         self.guide: Any = None
         if weights is not None:
             # Only what can be drawn is in the table, so that rounding never picks a zero weight.
             if not weights.all():
                 self.ids = np.flatnonzero(weights)
                 weights = weights[self.ids]
-            self.cumulative = np.cumsum(weights / self.largest)
+            self.cumulative: Floats = np.cumsum(weights / self.largest)
             self.total = float(self.cumulative[-1])
 
     def indices(self, u: Floats) -> Ints:
@@ -176,6 +176,8 @@ class Quota:
 
     __slots__ = ("cumulative", "first")
 
+    first: int
+
     def __init__(self, dist: str, rate: float, n_active: int) -> None:
         if dist == "constant":
             self.first, chances = int(rate), np.array([1.0 - rate % 1, rate % 1])
@@ -191,7 +193,7 @@ class Quota:
             chances = np.zeros(max(low + len(lower), high + len(higher)) - self.first)
             chances[low - self.first :][: len(lower)] += (1 - trials % 1) * lower
             chances[high - self.first :][: len(higher)] += trials % 1 * higher
-        self.cumulative = np.cumsum(chances)
+        self.cumulative: Floats = np.cumsum(chances)
         self.cumulative /= self.cumulative[-1]
 
     def sizes(self, u: Floats) -> Ints:

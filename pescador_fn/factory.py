@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -124,9 +124,9 @@ class Parts(Generic[T]):
     __slots__ = ("by_name", "items", "names")
 
     def __init__(self, items: Sequence[Factory[T]], names: tuple[Any, ...] | None, by_name: Any = None) -> None:
-        self.items = items
-        self.names = names
-        self.by_name = by_name
+        self.items: Sequence[Factory[T]] = items
+        self.names: tuple[Any, ...] | None = names
+        self.by_name: Any = by_name
 
     def __len__(self) -> int:
         return len(self.items)
@@ -145,7 +145,7 @@ class Parts(Generic[T]):
         # Names compare in order: equal mappings in another order draw differently.
         return isinstance(other, Parts) and self.names == other.names and self.items == other.items
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         most = 3

@@ -41,7 +41,7 @@ class Loop(Running[T]):
         self.left: Callable[[], int] = index.__length_hint__
         self.seek: Callable[[int], None] = index.__setstate__
         self.items: Iterator[T] = map(next, map(slots.__getitem__, self.index))
-        self.ended = False
+        self.ended: bool = False
 
     def __iter__(self) -> Iterator[T]:
         return flow(self.refill)
@@ -70,13 +70,13 @@ class Slots(dict[int, Iterator[Any]]):
 
     def __init__(self, parts: Parts[Any], place: Place) -> None:
         super().__init__()
-        self.parts = parts
-        self.place = place
-        self.number = 0  # the pass of all streams that `passes` does not name
+        self.parts: Parts[Any] = parts
+        self.place: Place = place
+        self.number: int = 0  # the pass of all streams that `passes` does not name
         self.passes: dict[int, int] = {}
         self.children: dict[int, tuple[Any, Running[Any] | None]] = {}  # what has the `close`, and the state
         self.failed: set[int] = set()
-        self.fresh = -1  # how much of the block was left when a stream was last opened
+        self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
 
     def __missing__(self, index: int) -> Iterator[Any]:
@@ -146,8 +146,11 @@ class Slots(dict[int, Iterator[Any]]):
 
     def begin(self, number: int) -> None:
         """Let every slot open its stream again, for pass ``number``."""
-        self.clear()
-        self[-1] = EMPTY
+        if self.row is None:
+            self.clear()
+            self[-1] = EMPTY
+        else:
+            self.row[:] = [EMPTY] * len(self.row)
         self.number = number
 
     def close(self) -> None:

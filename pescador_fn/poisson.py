@@ -51,7 +51,7 @@ def split_certain(weights: Floats, n_active: int) -> tuple[NDArray[np.bool_], Fl
 
 
 def odds(inclusion: Floats, n: int) -> Floats:
-    """The odds ``theta``, scaled so that independent trials would give ``n`` successes on average.
+    """The odds ``theta``, scaled so that independent trials would give about ``n`` successes on average.
 
     Args:
         inclusion: shape ``(N,)``, each in (0, 1), summing to ``n``.

@@ -19,7 +19,7 @@ from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, 
 from pescador_fn.stream import FOREVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
@@ -42,8 +42,8 @@ class Prepared:
         # Zero weights shrink the active set; more slots than streams is legal where streams may repeat.
         self.n_slots: int = n_active if n_active > count else min(n_active, positive)
         rate = options["rate"]
-        self.quota = None if rate is None else Quota(options["dist"], rate, self.n_slots)
-        self.table = None if callable(weights) else Table(count, weights)
+        self.quota: Quota | None = None if rate is None else Quota(options["dist"], rate, self.n_slots)
+        self.table: Table | None = None if callable(weights) else Table(count, weights)
         self.law = None
 
 
@@ -74,21 +74,21 @@ class Schedule:
     )
 
     def __init__(self, node: Node[Any], place: Place) -> None:
-        self.node = node
-        self.place = place
+        self.node: Node[Any] = node
+        self.place: Place = place
         self.prepared: Prepared = node.prepared(Prepared)
         weights = node.options["weights"]
-        self.function = weights if callable(weights) else None
-        self.words = {lane: Words(place, lane) for lane in ("picks", "streams", "quotas")}
-        self.at = 0  # the number of the first candidate that is not in the iterator
+        self.function: Callable[[int], Any] | None = weights if callable(weights) else None
+        self.words: dict[str, Words] = {lane: Words(place, lane) for lane in ("picks", "streams", "quotas")}
+        self.at: int = 0  # the number of the first candidate that is not in the iterator
         self.candidates: Iterator[Activation] = iter(())
         self.numbers: Any = iter(())  # those of the candidates, which tells how many are left
         self.dead: set[int] = set()
         self.open_slots: list[int] = list(range(self.prepared.n_slots))
-        self.laid = self.open_slots.copy()  # the slots that picks fall on; on a shut one they are spent
+        self.laid: list[int] = self.open_slots.copy()  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
-        self.version = 0  # of the law of `picks`
-        self.size = draws.block_sizes[0]
+        self.version: int = 0  # of the law of `picks`
+        self.size: int = draws.block_sizes[0]
 
     @property
     def number(self) -> int:
@@ -191,13 +191,13 @@ class WithReplacement(Schedule):
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.table: Table | None = self.prepared.table
-        self.lost = 0.0  # the share of the table that dead streams have
-        self.read = -1
+        self.lost: float = 0.0  # the share of the table that dead streams have
+        self.read: int = -1
         if self.function:
             self._read(0)
         weights = None if self.table is None else self.table.weights
         self.lay(self._sample(weights, len(node.of), self.prepared.n_slots))
-        self.first = list(self.candidates)
+        self.first: list[Activation | None] = list(self.candidates)
 
     def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function and draw - draw % PERIOD != self.read:
@@ -245,21 +245,23 @@ class Exhaustive(Schedule):
         "weights",
     )
 
+    version: int
+
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.weights: Floats | None = None if self.function else node.options["weights"]
         self.started: set[int] = set()  # kept for a function only, by which the order is drawn anew
-        self.read = -1
+        self.read: int = -1
         self.order: Any = None
-        self.taken = 0  # how much of the order is in candidates
+        self.taken: int = 0  # how much of the order is in candidates
         n_slots = self.prepared.n_slots
-        self.slot_streams = [-1] * n_slots
-        self.slot_weights = [0.0] * n_slots
+        self.slot_streams: list[int] = [-1] * n_slots
+        self.slot_weights: list[float] = [0.0] * n_slots
         self.candidate_weights: dict[int, float] = {}
-        self.by_weight = node.options["weights"] is not None
+        self.by_weight: bool = node.options["weights"] is not None
         if self.by_weight:  # slots are picked by weight, so each has its stream from the start
             self.reread(0)
-            self.first = [self.replace(slot, 0) for slot in range(n_slots)]
+            self.first: list[Activation | None] = [self.replace(slot, 0) for slot in range(n_slots)]
 
     def drop_candidates(self) -> None:
         self.taken -= self.at - self.number

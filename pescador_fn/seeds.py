@@ -51,7 +51,7 @@ class Key(ISpawnableSeedSequence):
 
     def __init__(self, digest: bytes, spawned: int = 0) -> None:
         self.digest = digest
-        self.spawned = spawned
+        self.spawned: int = spawned
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:
         """The first ``n_words`` words of the key, which is stretched where more are asked for than it has."""
@@ -77,9 +77,9 @@ class Place:
     __slots__ = ("_key", "above", "label", "number")
 
     def __init__(self, above: Place | None, label: object, number: int) -> None:
-        self.above = above
-        self.label = label
-        self.number = number
+        self.above: Place | None = above
+        self.label: object = label
+        self.number: int = number
         self._key: bytes | None = None
 
     def digest(self, lane: str) -> bytes:

@@ -88,9 +88,9 @@ class Lifted(Generic[B]):
 
     def __init__(self, fn: Callable[..., Iterable[B]]) -> None:
         self.fn = fn
-        self.__name__ = named(fn)
+        self.__name__: str = named(fn)
         self.__doc__ = f"{self.__name__}, lifted: from a factory to a factory."
-        self.__signature__ = _signature
+        self.__signature__: inspect.Signature = _signature
 
     @overload
     def __call__(self, factory: Factory[Any], /, *args: Any, **kwargs: Any) -> Node[B]: ...

@@ -28,9 +28,9 @@ class Law:
     __slots__ = ("certain", "count", "heavy", "n_slots", "part", "scale", "table", "weights")
 
     def __init__(self, weights: Floats, n_active: int) -> None:
-        self.weights = weights
-        self.count = int(np.count_nonzero(weights))
-        self.n_slots = min(n_active, self.count)
+        self.weights: Floats = weights
+        self.count: int = int(np.count_nonzero(weights))
+        self.n_slots: int = min(n_active, self.count)
         certain, inclusion = split_certain(weights, self.n_slots)
         self.certain: frozenset[int] = frozenset(np.flatnonzero(certain).tolist())
         n = self.n_slots - len(self.certain)
@@ -39,8 +39,8 @@ class Law:
             chosen = slice(None)
         free = float(weights[chosen].sum())
         # A slot whose stream is always active is picked by that stream's weight, the other slots in equal parts.
-        self.part = free / n if n else 0.0
-        self.scale = n / free if n else 0.0
+        self.part: float = free / n if n else 0.0
+        self.scale: float = n / free if n else 0.0
         self.heavy: list[tuple[int, float]] = []
         self.table: Table | None = None
         if n and free:
@@ -64,24 +64,26 @@ class SingleActive(Schedule):
 
     __slots__ = ("active", "law", "lost", "members", "missing", "slot_table", "tabled", "tabled_at", "u")
 
+    version: int
+
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         weights = node.options["weights"]
         if self.prepared.law is None:
             self.prepared.law = Law(np.ones(len(node.of)) if weights is None else weights, self.prepared.n_slots)
         self.law: Law = self.prepared.law
-        self.tabled = 0  # how many dead the law leaves out
-        self.tabled_at = 0  # since which candidate
-        self.lost = 0.0  # the share of the active set that the other dead would have
+        self.tabled: int = 0  # how many dead the law leaves out
+        self.tabled_at: int = 0  # since which candidate
+        self.lost: float = 0.0  # the share of the active set that the other dead would have
         self.slot_table: Table | None = None
         self.u: list[float] = []  # the words of the candidates, where the law has a list
         self.active: set[int] = set()
         self.missing: list[int] = []  # streams that are to be always active from now on, and are not yet
-        self.members = self._first_members(weights is None)
+        self.members: list[int] = self._first_members(weights is None)
         self.active = set(self.members)
         self.drop_candidates()
         self.lay(self.members)
-        self.first = list(self.candidates)
+        self.first: list[Activation | None] = list(self.candidates)
         self._weigh_slots()
 
     def _first_members(self, equal: bool) -> list[int]:

@@ -93,9 +93,9 @@ class SourceFunction(Generic[T]):
     def __init__(self, fn: Callable[..., Iterable[T]]) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.signature = inspect.signature(fn)
+        self.signature: inspect.Signature = inspect.signature(fn)
         parameters = self.signature.parameters.values()
-        self.wants_rng = any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters)
+        self.wants_rng: bool = any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters)
         if self.wants_rng and self.signature.parameters["rng"].kind is not inspect.Parameter.KEYWORD_ONLY:
             raise TypeError(
                 f"source: {self.__name__} takes rng by position, where its arguments would meet it; "

@@ -79,7 +79,7 @@ class Running(Generic[T]):
     def __init__(self) -> None:
         # Whether own code is changing the state: a signal that comes just then leaves it half changed. The mark is
         # taken off where a user's code is called, which may well be interrupted.
-        self.cut = False
+        self.cut: bool = False
 
     def refill(self) -> Iterator[T] | None:
         """More plumbing; ``None`` at the end."""
@@ -139,11 +139,11 @@ class Leaf(Running[T]):
 
     def __init__(self, factory: Callable[[], Iterable[T]], place: Place) -> None:
         super().__init__()
-        self.factory = factory
-        self.place = place
+        self.factory: Callable[[], Iterable[T]] = factory
+        self.place: Place = place
         self.calls: repeat[Iterator[T]] | None = None
         self.owner: Any = None
-        self.closed = False
+        self.closed: bool = False
 
     def __iter__(self) -> Iterator[T]:
         if self.closed:
@@ -199,8 +199,8 @@ class Stage(Running[T]):
 
     def __init__(self, node: Any, place: Place) -> None:
         super().__init__()
-        self.node = node
-        self.place = place.pinned(node.options.get("seed"))
+        self.node: Any = node
+        self.place: Place = place.pinned(node.options.get("seed"))
         self.upstream: Running[Any] = begin(node.of, self.place)
 
     @property

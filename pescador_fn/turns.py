@@ -84,6 +84,8 @@ class _RoundRobin(Loop[T]):
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
         indices = list(self.ring[self.at : self.at + self.size]) * rounds
         self.at += len(indices)
+        if self.size == draws.block_sizes[1] and self.slots.row is None:
+            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
         self.size = min(self.size * 4, draws.block_sizes[1])
         self.slots.fresh = -1
         self.lay(indices)
