@@ -2,7 +2,8 @@
 
 ``batch(32)`` here is a stage, a function from a factory to a factory; ``pipe(factory, batch(32), take(10))`` runs data
 through stages. Each stage comes from the function of the same name by one decorator, so that no arity is guessed: a
-stage binds every argument but the first, and mistakes are errors where it is made.
+stage binds every argument but the first; arguments that do not fit are errors where it is made, and values that do not
+are errors where it is applied.
 
 >>> from pescador_fn.curried import batch, map_items, pipe, take
 >>> doubled = pipe(range(4).__iter__, map_items(lambda x: 2 * x), batch(2))

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Node(Generic[T]):
     def __call__(self) -> Stream[T]:
         """A fresh stream, which has opened and drawn nothing yet."""
         return Stream._of(self, self._start(Root()))
+
+    if not TYPE_CHECKING:  # for a clear message; to a type checker it is not iterable
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{named(self.build)}: a factory is not yet a stream; call it: for item in factory(): …")
 
     def _start(self, place: Place) -> Running[T]:
         return self._run(self, place)
@@ -185,7 +190,9 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
             f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)"
         )
     if not callable(value):
-        if isinstance(value, Stream):
+        if isinstance(value, str):
+            how = "a string; write a @source that opens what it names"
+        elif isinstance(value, Stream):
             how = "a running stream, which can be read once; pass the factory that made it"
         elif isinstance(value, Iterator):
             how = "an iterator, which can be read once; pass a function that makes it, without calling it"

@@ -94,12 +94,12 @@ class Slots(dict[int, Iterator[Any]]):
             self.put(index, EMPTY)
             check_part("mux", parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
-        if self.row is None:
+        self.children[index] = owner, running
+        self.fresh = self.left()
+        if self.row is None:  # last, so that a signal before it leaves the slot to be opened again
             self[index] = items
         else:
             self.row[index] = items
-        self.children[index] = owner, running
-        self.fresh = self.left()
         return items
 
     def put(self, index: int, items: Iterator[Any]) -> None:

@@ -100,7 +100,10 @@ class Lifted(Generic[B]):
         if not given:
             return functools.partial(self, **kwargs)
         factory, *args = given
-        part = check_part(self.__name__, factory)
+        try:
+            part = check_part(self.__name__, factory)
+        except TypeError as error:
+            raise TypeError(f"{error}; in a pipe, use curried.lift, whose stages take the factory last") from None
         return Node(self, _Lifted, part, **{"*options": tuple(args), "**options": kwargs})
 
     def __eq__(self, other: object) -> bool:
@@ -119,8 +122,10 @@ class Lifted(Generic[B]):
 def lift(fn: Callable[..., Iterable[B]]) -> Lifted[B]:
     """Turn a function from an iterable to an iterable into a combinator.
 
-    That makes all of ``toolz``, ``itertools`` and ``more_itertools`` usable in a pipeline. The result is called with a
-    factory and the rest of ``fn``'s arguments; without a factory it gives a stage for ``pipe``. What ``fn`` remembers
+    That makes ``toolz``, ``itertools`` and ``more_itertools`` usable in a pipeline; a function that takes its data last
+    is given the arguments before it by ``functools.partial``. The result is called with a factory and the rest of
+    ``fn``'s arguments. Without a factory, and with arguments by name, it gives a stage for ``pipe``; ``curried.lift``
+    takes them by position too. What ``fn`` remembers
     cannot be seen from outside, so a stream that it made is only ever replayed from its own start.
 
     Args:
@@ -134,7 +139,6 @@ def lift(fn: Callable[..., Iterable[B]]) -> Lifted[B]:
     >>> evens = pipe([2, 2, 4, 2].__iter__, lift(toolz.unique)())
     >>> list(evens())
     [2, 4]
-    >>> pairs = lift(toolz.sliding_window)
     >>> from functools import partial
     >>> list(lift(partial(toolz.sliding_window, 2))("abc".__iter__)())
     [('a', 'b'), ('b', 'c')]

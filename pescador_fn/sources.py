@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,13 @@ class Source(Generic[T]):
     def __call__(self) -> Stream[T]:
         """A fresh stream; each one has randomness of its own."""
         return Stream._of(self, Leaf(self, Root()))
+
+    if not TYPE_CHECKING:  # for a clear message; to a type checker it is not iterable
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                f"{self.function.__name__}: a source is not yet a stream; call it: for item in factory(): …"
+            )
 
     def _begin(self, place: Place) -> Opened:
         function = self.function

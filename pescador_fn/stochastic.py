@@ -254,10 +254,10 @@ def stochastic_mux(
 ) -> Node[T]:
     """Draw from a working set of ``n_active`` open streams, each replaced by another after about ``rate`` items.
 
-    In the modes that replace, the long-run share of stream ``i`` in the items is ``weights[i] / sum(weights)``, as long
-    as streams outlast their quota. One that ends sooner is replaced sooner: with replacement its share is in proportion
-    to ``weights[i]`` times the mean of what it gives at a time; where no stream is open twice it is somewhat more, since
-    it comes back sooner. A stream that gives nothing when it is opened is left out from then on.
+    In the modes that replace, the long-run share of stream ``i`` in the items is ``weights[i] / sum(weights)``, as
+    long as streams outlast their quota. One that ends sooner is replaced sooner: with replacement, its share is in
+    proportion to ``weights[i]`` times the mean of what it gives at a time; where no stream is open twice, somewhat
+    more, since it comes back sooner. A stream that gives nothing when it is opened is left out from then on.
 
     Args:
         factories: ``k >= 1`` zero-argument callables, or a mapping of names to them. A lazy sequence is indexed only.
@@ -266,8 +266,8 @@ def stochastic_mux(
             its end.
         weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; a mapping by name where
             ``factories`` is one; ``None`` for equal shares; a function of the number of draws so far, read at multiples
-            of 1,024 draws, except in ``"single_active"``; a stream of weight 0 may have some later, but the mux ends where
-            all that have weight have ended.
+            of 1,024 draws, except in ``"single_active"``; a stream of weight 0 may have some later, but the mux ends
+            where all that have weight have ended.
         mode: ``"with_replacement"`` activates by weight alone, so that a stream may be open twice;
             ``"single_active"`` has no stream open twice, and ones of weight above ``1 / n_active`` open all the time;
             ``"exhaustive"`` opens every stream of positive weight once, draws by the weights of the open ones, and

@@ -216,7 +216,15 @@ class _Chained(Running[T]):
         except Exception:
             self.barren.add(index)
             self.pending = None
-            check_part("chain_mux", factory, f"factories[{label!r}]")
+            try:
+                check_part("chain_mux", factory, f"factories[{label!r}]")
+            except TypeError as error:
+                one = (
+                    ""
+                    if type(self.of) is Parts
+                    else "; a factory alone is one of factories: for one stream pass [factory]"
+                )
+                raise TypeError(f"{error}{one}") from None
             raise
         self.cut = True
         self.pending = None
