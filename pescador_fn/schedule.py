@@ -310,6 +310,8 @@ class Exhaustive(Schedule):
             u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
             order = successive(self.weights, u)
             self.order = order[~np.isin(order, list(self.started))] if self.started else order
+        if self.taken >= len(self.order):
+            return  # all of it is out: the last slots ask in vain
         block: list[int] = self.order[self.taken : self.taken + 256].tolist()
         self.taken += len(block)
         if self.weights is not None:
