@@ -119,12 +119,10 @@ class Slots(dict[int, Iterator[Any]]):
 
     def mended(self, index: int) -> bool:
         """Whether a slot that gave nothing has not ended: it was not open yet, or a signal has cut its plumbing."""
-        if index not in self.children:
-            if self.row is None or index in self.failed:
-                return False
+        if self.row is not None and self.row[index] is EMPTY and index not in self.failed:
             self.open(index)
             return True
-        running = self.children[index][1]
+        _, running = self.children.get(index, (None, None))
         if running is None or running.done:
             return False
         self.put(index, iter(running))
@@ -136,12 +134,12 @@ class Slots(dict[int, Iterator[Any]]):
 
     def shut(self, index: int, instead: Iterator[Any] | None = None) -> Any:
         """Give up a stream, and return what has its ``close``. Its slot will open it again, or holds ``instead``."""
-        owner, _ = self.children.pop(index, (None, None))
         if instead is None and self.row is None:
             self.pop(index, None)
         else:
             self.put(index, EMPTY if instead is None else instead)
         self.fresh = -1
+        owner, _ = self.children.pop(index, (None, None))
         return owner
 
     def begin(self, number: int) -> None:

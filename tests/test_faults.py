@@ -447,52 +447,6 @@ def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", MUX_NAMES)
-def test_real_signals_at_random_never_end_a_stream(name, blocks):
-    """An interval timer's, while C code moves the items: a pull says that it has ended only where it has."""
-    row, most, armed = ROWS[name], 3000, False
-    built = seeded(row.build([list(range(k, 900 * 3, 3)).__iter__ for k in range(3)]), 0)
-    whole = pulls(built(), most)
-
-    def handler(*_):
-        nonlocal armed
-        if armed:
-            armed = False
-            raise KeyboardInterrupt
-
-    def pump():
-        nonlocal armed
-        try:
-            armed = True
-            found.extend(itertools.islice(stream, most - len(found)))
-            armed = False
-        except KeyboardInterrupt:
-            return False
-        except RuntimeError as error:
-            return None if "interrupted by a signal" in str(error) else repr(error)
-        return True
-
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00017)
-    try:
-        for _ in range(5):
-            stream, found = built(), []
-            for _ in range(2000):
-                if (over := pump()) is not False:
-                    break
-            armed = False
-            assert over in (True, None)
-            if "stop" in name or over is None:
-                continue
-            if len(whole) < most and name != "label":  # whose function costs its item where it is interrupted
-                assert sorted(found) == sorted(whole)
-            elif len(whole) == most:
-                assert len(found) == most
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def test_a_signal_in_a_function_costs_its_item(blocks):
     def interrupted(x):
         if x == 3:

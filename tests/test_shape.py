@@ -549,7 +549,7 @@ as_list = curried.map_items(lambda x: x.tolist())
 
 def test_pipes():
     double = curried.map_items(lambda x: 2 * x)
-    stages = [double, curried.take(4), curried.batch(2), as_list]
+    stages = [curried.filter_items(lambda x: x >= 0), double, curried.take(4), curried.batch(2), as_list]
     for run in (pipe, curried.pipe, toolz.pipe, toolz.curried.pipe):
         assert list(run(numbers(0, 9), *stages)()) == EXPECTED
     assert list(toolz.compose(*reversed(stages))(numbers(0, 9))()) == EXPECTED
