@@ -4,22 +4,15 @@ An exception is an item in the order of things: a stream that raises stands wher
 stand. Only the user's own stream that raised has ended.
 """
 
-import dis
-import functools
 import itertools
 import signal
-import sys
-from collections import Counter
-from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import BLOCKS, Hang, set_blocks, within
+from conftest import BLOCKS, set_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
     ALL,
-    KEEPERS,
     MUXES,
     ROWS,
     STAGES,
@@ -35,7 +28,6 @@ from strategies import (
     trees,
 )
 
-import pescador_fn
 from pescador_fn import (
     batch,
     cache,
@@ -44,11 +36,13 @@ from pescador_fn import (
     filter_items,
     lift,
     map_items,
+    round_robin_mux,
     seeded,
     shuffle,
     shuffled_mux,
     skip,
     source,
+    stochastic_mux,
     take,
     unbatch,
 )
@@ -361,90 +355,59 @@ def test_what_becomes_empty_is_left_out(name, blocks, within_seconds, branches, 
     assert all(part.opened <= 2 for part in parts)
 
 
-# Signals. Python looks for them where a function begins, after a call of C code and where a loop goes back.
-
-_LOOKS = ("CALL", "RESUME", "JUMP_BACKWARD")
-_PACKAGE = str(Path(pescador_fn.__file__).parent)
+# Signals.
 
 
-@functools.cache
-def looks(code):
-    """The offsets of the instructions after which Python looks, and what would handle an exception there."""
-    handlers = [None] * len(code.co_code)
-    for entry in dis._parse_exception_table(code):
-        handlers[entry.start : entry.end] = [entry.target] * (entry.end - entry.start)
-    names = [dis.opname[op] for op in code.co_code[::2]]
-    return {2 * k for k, name in enumerate(names) if name.startswith(_LOOKS)}, handlers
+class OpensAtTheSecondCall:
+    """A factory that a signal cuts while it opens its first stream."""
+
+    def __init__(self, *items):
+        self.items, self.calls = items, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyboardInterrupt
+        return iter(self.items)
 
 
-def interrupt(pull, n):
-    """Call ``pull`` with a KeyboardInterrupt at the ``n``-th place of the package where Python looks for signals.
-
-    Returns where that was, or None where there are not so many.
-    """
-    where, at = None, {}
-    counts = itertools.count()
-
-    def trace(frame, event, _):
-        nonlocal where
-        if event == "call":
-            at[frame.f_back] = None  # a call of Python code: its caller does not look
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            return trace if frame.f_code.co_filename.startswith(_PACKAGE) else None
-        if event == "opcode":
-            before, at[frame] = at.get(frame), frame.f_lasti
-            places, handlers = looks(frame.f_code)
-            # Raised here, it is caught by what handles the next instruction; only where that is the same is it true.
-            if before in places and handlers[before] == handlers[frame.f_lasti] and next(counts) == n:
-                where = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    outer = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        pull()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(outer)
-    return where
+ONCE_EACH = {
+    "shuffled_mux, drop": lambda fs: shuffled_mux(fs, on_exhausted="drop", seed=0),
+    "exhaustive": lambda fs: stochastic_mux(fs, 2, None, mode="exhaustive", seed=0),
+    "exhaustive, weights": lambda fs: stochastic_mux(fs, 2, None, weights=[3, 1, 2], mode="exhaustive", seed=0),
+    "round_robin_mux": round_robin_mux,
+    "chain_mux": chain_mux,
+    "chain_mux, lazily": lambda fs: chain_mux(lambda: iter(fs)),
+}
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_signal_anywhere_costs_a_call_at_most(name, monkeypatch):
-    """After it the stream goes on, with nothing lost, doubled or stuck; or, cut while it changed, it says so."""
-    set_blocks(monkeypatch, (2, 2))
-    row, most = ROWS[name], 16
-    built = seeded(row.build([list(ints(k, length)).__iter__ for k, length in enumerate([4, 0, 3][: row.n])]), 0)
-    whole = pulls(built(), most)
-    wrong = {}
-    for n in itertools.count():
-        stream, found = built(), []
-        where = interrupt(lambda: found.extend(itertools.islice(stream, most)), n)  # noqa: B023
-        if where is None:
-            break
+@pytest.mark.parametrize("name", ONCE_EACH)
+def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
+    stream = ONCE_EACH[name]([OpensAtTheSecondCall(3 * k, 3 * k + 1, 3 * k + 2) for k in range(3)])()
+    found, cuts = [], 0
+    while True:
         try:
-            with within(1):
-                found.extend(itertools.islice(stream, most - len(found)))
-        except (Hang, Exception) as error:
-            if "interrupted by a signal" in str(error):
-                continue
-            found.append(repr(error))
-        ends = len(whole) < most and "stop" not in name  # all of it, so that the order does not matter
-        fits = (
-            not Counter(found) - Counter(whole)
-            if ends and name in KEEPERS
-            else set(map(type, found)) <= {int, np.int64}
-        )
-        lost = 2 if name == "unbatch" else 1  # there, a call is one for a batch of two
-        if not fits or (len(found) < len(whole) - lost and "stop" not in name):
-            wrong[where] = found
-        if len(wrong) == 5:
+            found.append(next(stream))
+        except KeyboardInterrupt:
+            cuts += 1
+        except StopIteration:
             break
-    assert n
-    assert wrong == {}
+    assert (sorted(found), cuts) == (list(range(9)), 3)
+
+
+@pytest.mark.parametrize("name", ["shuffled_mux, drop", "exhaustive", "round_robin_mux", "chain_mux"])
+def test_what_a_signal_cuts_in_two_says_so(name, blocks, monkeypatch):
+    """A signal in the library's own code, between two steps: it goes on or raises, and never ends silently."""
+    stream = ONCE_EACH[name]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
+    found = [next(stream)]
+    running = stream._running
+    with monkeypatch.context() as patch:
+        patch.setattr(type(running), "more", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            found.extend(stream)
+    with pytest.raises(RuntimeError, match="interrupted by a signal"):
+        found.extend(stream)
+    assert set(found) <= set(range(9))
 
 
 def test_a_signal_in_a_function_costs_its_item(blocks):
