@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pescador_fn import draws
+import pescador_fn.draws as draws
 from pescador_fn.draws import Words
 from pescador_fn.errors import check_count, check_number
 from pescador_fn.factory import Factory, Node, check_part

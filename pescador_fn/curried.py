@@ -19,7 +19,14 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
-from pescador_fn import batches, buffers, items, keys, mux, shape, stochastic, turns
+import pescador_fn.batches as batches
+import pescador_fn.buffers as buffers
+import pescador_fn.items as items
+import pescador_fn.keys as keys
+import pescador_fn.mux as mux
+import pescador_fn.shape as shape
+import pescador_fn.stochastic as stochastic
+import pescador_fn.turns as turns
 from pescador_fn.legible import fold, named
 from pescador_fn.sources import same
 

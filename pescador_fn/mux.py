@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from pescador_fn import draws
+import pescador_fn.draws as draws
 from pescador_fn.draws import PERIOD, Ints, Table, Weights, Words, check_weights, read_weights
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts

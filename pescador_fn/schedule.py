@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pescador_fn import draws
+import pescador_fn.draws as draws
 from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
 from pescador_fn.stream import FOREVER
 

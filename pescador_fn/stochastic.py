@@ -8,7 +8,7 @@ from operator import mul
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pescador_fn import draws
+import pescador_fn.draws as draws
 from pescador_fn.draws import PERIOD, Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.factory import Factories, Node, check_part, check_parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pescador_fn import draws
+import pescador_fn.draws as draws
 from pescador_fn.draws import Words
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
