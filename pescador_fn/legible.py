@@ -16,6 +16,12 @@ _WIDTH = 96
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def _number(value: Any) -> str:
+    """As short as it reads back the same."""
+    short = f"{value:g}" if isinstance(value, float) else repr(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
+
+
 def fold(name: str, words: list[str], brackets: str = "()") -> str:
     """``name(word, word)``, a word to a line where one line would be too long."""
     line = f"{name}{brackets[0]}{', '.join(words)}{brackets[1]}"
@@ -43,7 +49,7 @@ def named(value: Any, most: int = 60) -> str:
         return fold("partial", words)
     if isinstance(value, np.ndarray):
         if value.ndim == 1 and value.size <= 6:
-            return f"[{', '.join(f'{x:g}' if value.dtype.kind == 'f' else repr(x) for x in value.tolist())}]"
+            return f"[{', '.join(map(_number, value.tolist()))}]"
         return f"<array of shape {value.shape}>"
     if isinstance(value, str | bytes | int | float | list | tuple | Mapping | range | None):
         text = repr(value)
