@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pescador_fn.factory import Parts, check_part
+from pescador_fn.factory import Node, Parts, check_part
 from pescador_fn.stream import EMPTY, Running, close_all, flow, open_child
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ class Slots(dict[int, Iterator[Any]]):
     faster where streams are many, and whose unopened slots are empty.
     """
 
-    __slots__ = ("children", "failed", "fresh", "left", "number", "parts", "passes", "place", "row")
+    __slots__ = ("children", "failed", "fresh", "function", "left", "number", "parts", "passes", "place", "row")
 
     left: Callable[[], int]
 
-    def __init__(self, parts: Parts[Any], place: Place) -> None:
+    def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__()
-        self.parts: Parts[Any] = parts
+        self.function: str = node.build.__name__
+        self.parts: Parts[Any] = node.of
         self.place: Place = place
         self.number: int = 0  # the pass of all streams that `passes` does not name
         self.passes: dict[int, int] = {}
@@ -92,7 +93,7 @@ class Slots(dict[int, Iterator[Any]]):
         except Exception:
             self.failed.add(index)
             self.put(index, EMPTY)
-            check_part("mux", parts.items[index], f"factories[{parts.label(index)!r}]")
+            check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
         self.children[index] = owner, running
         self.fresh = self.left()

@@ -46,7 +46,7 @@ class _Shuffled(Loop[T]):
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node.of, self.place)
+        self.slots = Slots(node, self.place)
         super().__init__(self.slots)
         self.slots.left = self.left
         self.laid = False  # whether the plumbing is laid and has not been handed out

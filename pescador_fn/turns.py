@@ -29,7 +29,7 @@ class _RoundRobin(Loop[T]):
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node.of, self.place)
+        self.slots = Slots(node, self.place)
         super().__init__(self.slots)
         self.slots.left = self.left
         self.mode = node.options["mode"]
