@@ -168,9 +168,9 @@ class _Cached(_Drawing[T]):
         super().__init__(node, place)
         self.slots = _Slots()
 
-    def refill(self) -> Iterator[T] | None:
+    def more(self) -> Iterator[T] | None:
         self.over = self.cut_short
-        return super().refill()
+        return super().more()
 
     @property
     def cut_short(self) -> bool:

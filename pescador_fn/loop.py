@@ -21,40 +21,61 @@ from pescador_fn.stream import EMPTY, Running, close_all, flow, open_child
 if TYPE_CHECKING:
     from pescador_fn.seeds import Place
 
-__all__ = ["Loop", "Slots"]
+__all__ = ["Loop", "Open", "Slots"]
 
 T = TypeVar("T")
 
 
 class Loop(Running[T]):
-    """The plumbing of a block of draws over ``slots``; ``slots[-1]`` is always empty."""
+    """A block of draws, and where in it the plumbing stands."""
 
-    __slots__ = ("block", "ended", "index", "items", "left", "seek")
+    __slots__ = ("block", "ended", "index", "left", "seek")
 
-    def __init__(self, slots: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        slots[-1] = EMPTY
         self.block: list[Any] = [-1]
         index: Any = iter(self.block)
         next(index)
         self.index: Iterator[Any] = index
         self.left: Callable[[], int] = index.__length_hint__
         self.seek: Callable[[int], None] = index.__setstate__
-        self.items: Iterator[T] = map(next, map(slots.__getitem__, self.index))
         self.ended: bool = False
-
-    def __iter__(self) -> Iterator[T]:
-        return flow(self.refill)
 
     @property
     def done(self) -> bool:
         return self.ended
 
-    def lay(self, indices: list[int]) -> None:
-        """Begin a block."""
-        indices.append(-1)
+    def lay(self, indices: list[Any], end: float = -1) -> None:
+        """Begin a block; ``end`` is drawn after its last index, and falls on an empty slot."""
+        indices.append(end)
         self.block[:] = indices
         self.seek(0)
+
+
+class Open(Loop[T]):
+    """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
+
+    __slots__ = ("items", "slots")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
+        self.slots = Slots(node, place)
+        self.slots[-1] = EMPTY
+        self.slots.left = self.left
+        self.items: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
+
+    def __iter__(self) -> Iterator[T]:
+        return flow(self.refill)
+
+    def widen(self) -> None:
+        """Hold the streams in a list from now on, which is faster where they are many."""
+        if self.slots.row is None:
+            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
+
+    def close(self) -> None:
+        self.ended = True
+        self.seek(len(self.block))
+        self.slots.close()
 
 
 class Slots(dict[int, Iterator[Any]]):

@@ -10,7 +10,7 @@ import pescador_fn.draws as draws
 from pescador_fn.draws import PERIOD, Ints, Table, Weights, Words, check_weights, read_weights
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
-from pescador_fn.loop import Loop, Slots
+from pescador_fn.loop import Open
 from pescador_fn.seeds import Place, check_seed
 from pescador_fn.stream import close_all
 
@@ -22,7 +22,7 @@ __all__ = ["shuffled_mux"]
 T = TypeVar("T")
 
 
-class _Shuffled(Loop[T]):
+class _Shuffled(Open[T]):
     """The executor of `shuffled_mux`."""
 
     __slots__ = (
@@ -37,7 +37,6 @@ class _Shuffled(Loop[T]):
         "place",
         "read",
         "size",
-        "slots",
         "table",
         "tabled",
         "words",
@@ -46,9 +45,7 @@ class _Shuffled(Loop[T]):
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node, self.place)
-        super().__init__(self.slots)
-        self.slots.left = self.left
+        super().__init__(node, self.place)
         self.laid = False  # whether the plumbing is laid and has not been handed out
         self.on_exhausted = node.options["on_exhausted"]
         self.words = Words(self.place, "picks")
@@ -133,8 +130,8 @@ class _Shuffled(Loop[T]):
                 self.kept = start + np.flatnonzero(alive)
                 indices = indices[alive]
             self.draw, self.following = start, start + span
-            if self.size == draws.block_sizes[1] and self.slots.row is None and start >= len(self.node.of):
-                self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
+            if self.size == draws.block_sizes[1] and start >= len(self.node.of):
+                self.widen()
             self.size = min(self.size * 4, draws.block_sizes[1])
             if len(indices):
                 self.slots.fresh = -1
@@ -148,11 +145,6 @@ class _Shuffled(Loop[T]):
             self.table = Table(len(self.node.of), weights)
             self.read = at
             self._leave_out()
-
-    def close(self) -> None:
-        self.ended = True
-        self.seek(len(self.block))
-        self.slots.close()
 
 
 def _table(node: Node[Any]) -> Table:

@@ -84,8 +84,8 @@ class Schedule:
         self.candidates: Iterator[Activation] = iter(())
         self.numbers: Any = iter(())  # those of the candidates, which tells how many are left
         self.dead: set[int] = set()
-        self.open_slots: list[int] = list(range(self.prepared.n_slots))
-        self.laid: list[int] = self.open_slots.copy()  # the slots that picks fall on; on a shut one they are spent
+        self.open_slots: dict[int, None] = dict.fromkeys(range(self.prepared.n_slots))  # in order
+        self.laid: list[int] = list(self.open_slots)  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version: int = 0  # of the law of `picks`
         self.size: int = draws.block_sizes[0]
@@ -100,7 +100,7 @@ class Schedule:
         other = copy.copy(self)
         for name in {name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())}:
             value = getattr(self, name)
-            if isinstance(value, list | set):
+            if isinstance(value, list | set | dict):
                 setattr(other, name, copy.copy(value))
         other.words = {lane: words.copy() for lane, words in self.words.items()}
         other.drop_candidates()
@@ -133,9 +133,9 @@ class Schedule:
 
     def shut(self, slot: int) -> None:
         """Close a slot for good; the picks follow when half of what they fall on is shut."""
-        self.open_slots.remove(slot)
+        del self.open_slots[slot]
         if 2 * len(self.open_slots) <= len(self.laid):
-            self.laid = self.open_slots.copy()
+            self.laid = list(self.open_slots)
             self.version += 1
 
     def drop_candidates(self) -> None:
@@ -283,35 +283,30 @@ class Exhaustive(Schedule):
         if self.function:
             self.reread(draw)
         found = next(self.candidates, None)
-        if found is None:
+        if found is None and (self.order is None or self.taken < len(self.order)):
             self._more_streams()
             found = next(self.candidates, None)
         if self.by_weight:
-            self._weigh(slot, found)
-        if found is None and not self.function:
+            stream = self.slot_streams[slot] = -1 if found is None else found[0]
+            self.slot_weights[slot] = self.candidate_weights.get(stream, 0.0)
+            self.version += 1
+        if self.function:
+            if found is not None:
+                self.started.add(found[0])
+            elif max(self.slot_streams) < 0:
+                # A stream of no weight may have some in a later period; slots wait while others run.
+                for waiting in self.open_slots.copy():
+                    self.shut(waiting)
+        elif found is None:
             self.shut(slot)
-        elif found is None and max(self.slot_streams) < 0:
-            # By a function, a stream of no weight may have some in a later period; slots wait while others run.
-            for waiting in self.open_slots.copy():
-                self.shut(waiting)
         return found
 
-    def _weigh(self, slot: int, found: Activation | None) -> None:
-        """Note the weight of the stream that takes a slot."""
-        stream = -1 if found is None else found[0]
-        self.slot_streams[slot] = stream
-        self.slot_weights[slot] = self.candidate_weights.get(stream, 0.0)
-        self.version += 1
-        if self.function and found is not None:
-            self.started.add(stream)
-
     def _more_streams(self) -> None:
+        """The next of the order as candidates."""
         if self.order is None:
             u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
             order = successive(self.weights, u)
             self.order = order[~np.isin(order, list(self.started))] if self.started else order
-        if self.taken >= len(self.order):
-            return  # all of it is out: the last slots ask in vain
         block: list[int] = self.order[self.taken : self.taken + 256].tolist()
         self.taken += len(block)
         if self.weights is not None:

@@ -62,7 +62,7 @@ class Law:
 class SingleActive(Schedule):
     """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
 
-    __slots__ = ("active", "law", "lost", "members", "missing", "slot_table", "tabled", "tabled_at", "u")
+    __slots__ = ("active", "law", "lost", "members", "missing", "settled", "slot_table", "tabled", "tabled_at", "u")
 
     version: int
 
@@ -83,6 +83,8 @@ class SingleActive(Schedule):
         self.active = set(self.members)
         self.drop_candidates()
         self.lay(self.members)
+        # Whether candidates need only be inactive: none is listed, dead or to be let in first.
+        self.settled: bool = not self.law.heavy
         self.first: list[Activation | None] = list(self.candidates)
         self._weigh_slots()
 
@@ -141,10 +143,16 @@ class SingleActive(Schedule):
         return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
 
     def replace(self, slot: int, draw: int) -> Activation | None:  # noqa: ARG002 - weights are fixed here
-        stream = self.members[slot]
-        if self.law.certain and stream in self.law.certain and stream not in self.dead:
+        stream, active = self.members[slot], self.active
+        if stream in self.law.certain and stream not in self.dead:
             return self._again(stream)
-        self.active.discard(stream)
+        active.discard(stream)
+        if self.settled:
+            for one in self.candidates:
+                if one[0] not in active:
+                    self.members[slot] = one[0]
+                    active.add(one[0])
+                    return one
         if len(self.dead) > self.tabled:
             self._rebuild()
         found = self._entering()
@@ -181,6 +189,7 @@ class SingleActive(Schedule):
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
             self.dead.add(stream)
+            self.settled = False
             self.lost += self.law.share(stream)
 
     def _rebuild(self) -> None:
@@ -194,6 +203,7 @@ class SingleActive(Schedule):
         self.law = Law(alive, self.prepared.n_slots)
         self.missing = sorted(self.law.certain - self.active)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
+        self.settled = not self.law.heavy and not self.missing
         self._weigh_slots()
 
     def _weigh_slots(self) -> None:
@@ -206,7 +216,9 @@ class SingleActive(Schedule):
                 weights[slot] = 0.0
             elif stream in law.certain:
                 weights[slot] = law.weights[stream]
-        table = None if np.ptp(weights[self.open_slots]) == 0 or not weights.any() else Table(len(weights), weights)
+        table = (
+            None if np.ptp(weights[list(self.open_slots)]) == 0 or not weights.any() else Table(len(weights), weights)
+        )
         before = None if self.slot_table is None else self.slot_table.weights
         after = None if table is None else table.weights
         if not (before is after or (before is not None and after is not None and np.array_equal(before, after))):

@@ -81,13 +81,13 @@ class Running(Generic[T]):
         # taken off where a user's code is called, which may well be interrupted.
         self.cut: bool = False
 
-    def refill(self) -> Iterator[T] | None:
-        """More plumbing; ``None`` at the end."""
+    def refill(self, *plumbing: Any) -> Iterator[T] | None:
+        """More plumbing; ``None`` at the end. It is given what it needs of plumbing that the state must not hold."""
         if self.cut:
             return self.broken()
         self.cut = True
         try:
-            items = self.more()
+            items = self.more(*plumbing)
         except Exception as error:
             self.cut = False
             return raising(error)
@@ -96,9 +96,7 @@ class Running(Generic[T]):
         self.cut = False
         return items
 
-    def more(self) -> Iterator[T] | None:
-        """What `refill` does for this kind of stream."""
-        raise NotImplementedError
+    more: Callable[..., Iterator[T] | None]  # what `refill` does for this kind of stream
 
     def broken(self) -> Iterator[T]:
         """Plumbing of a state that is half changed: it raises, since it might go on wrongly."""

@@ -9,7 +9,7 @@ import pescador_fn.draws as draws
 from pescador_fn.draws import Words
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
-from pescador_fn.loop import Loop, Slots
+from pescador_fn.loop import Open
 from pescador_fn.seeds import Place, check_seed
 from pescador_fn.stream import EMPTY, FOREVER, Running, close_all, flow, open_child
 
@@ -21,17 +21,15 @@ __all__ = ["chain_mux", "round_robin_mux"]
 T = TypeVar("T")
 
 
-class _RoundRobin(Loop[T]):
+class _RoundRobin(Open[T]):
     """The executor of `round_robin_mux`."""
 
-    __slots__ = ("at", "barren", "gave", "gone", "mode", "node", "number", "place", "ring", "size", "slots")
+    __slots__ = ("at", "barren", "gave", "gone", "mode", "node", "number", "place", "ring", "size")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node, self.place)
-        super().__init__(self.slots)
-        self.slots.left = self.left
+        super().__init__(node, self.place)
         self.mode = node.options["mode"]
         self.size = draws.block_sizes[0]
         self.number = 0  # the pass
@@ -84,8 +82,8 @@ class _RoundRobin(Loop[T]):
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
         indices = list(self.ring[self.at : self.at + self.size]) * rounds
         self.at += len(indices)
-        if self.size == draws.block_sizes[1] and self.slots.row is None:
-            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
+        if self.size == draws.block_sizes[1]:
+            self.widen()
         self.size = min(self.size * 4, draws.block_sizes[1])
         self.slots.fresh = -1
         self.lay(indices)
@@ -103,11 +101,6 @@ class _RoundRobin(Loop[T]):
             words = Words(self.place, f"order {self.number}")
             order = draws.permutation(words.uniforms(0, len(self.node.of)))
             self.ring = [index for index in order.tolist() if index not in self.barren]
-
-    def close(self) -> None:
-        self.ended = True
-        self.seek(len(self.block))
-        self.slots.close()
 
 
 def round_robin_mux(
