@@ -6,6 +6,7 @@ Nothing is opened, loaded or drawn until the factory is called, and each call st
 
 from pescador_fn.batches import batch, unbatch
 from pescador_fn.buffers import cache, shuffle
+from pescador_fn.chained import chain_mux
 from pescador_fn.curried import pipe
 from pescador_fn.factory import Factories, Factory, Node
 from pescador_fn.items import cycle, filter_items, map_items, skip, take
@@ -15,7 +16,7 @@ from pescador_fn.shape import label, lift, seeded
 from pescador_fn.sources import Source, source
 from pescador_fn.stochastic import stochastic_mux
 from pescador_fn.stream import Stream
-from pescador_fn.turns import chain_mux, round_robin_mux
+from pescador_fn.turns import round_robin_mux
 
 __all__ = [
     "Factories",

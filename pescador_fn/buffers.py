@@ -13,7 +13,7 @@ from pescador_fn.errors import check_count, check_number
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import ordinal
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import Stage, flow
+from pescador_fn.stream import FOREVER, Stage, flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,15 +150,24 @@ def shuffle(factory: Factory[T], buffer_size: int, *, seed: int | None = None) -
 
 
 class _Slots(dict[int, Any]):
-    """Cached items by slot. A fresh draw of slot ``k`` is coded ``~k``, which is never held, and so pulls."""
+    """Cached items by slot. A fresh draw of slot ``k`` is coded ``size + k``, which is never held, and so pulls.
 
-    __slots__ = ("source",)
+    Not ``~k``: Python keeps its ints up to 256 ready-made, so that a small cache makes none.
+    """
+
+    __slots__ = ("size", "source")
 
     source: Iterator[Any]
 
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size: int = size
+
     def __missing__(self, code: int) -> Any:
-        item = self[~code if code < 0 else code] = next(self.source)
-        return item
+        for item in self.source:  # as `next` does, without a call
+            self[code - self.size if code >= self.size else code] = item
+            return item
+        raise StopIteration
 
 
 class _Cached(_Drawing[T]):
@@ -166,7 +175,7 @@ class _Cached(_Drawing[T]):
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place)
-        self.slots = _Slots()
+        self.slots = _Slots(min(node.options["size"], FOREVER))  # codes stay within 64 bits
 
     def more(self) -> Iterator[T] | None:
         self.over = self.cut_short
@@ -178,12 +187,12 @@ class _Cached(_Drawing[T]):
         return self.at > 0 and len(self.index.__reduce__()) == 3
 
     def lay(self) -> None:
-        size, first = self.node.options["size"], self.at
+        size, first = self.slots.size, self.at
         u = self.next_draws(2)
         codes = (u[:, 0] * size).astype(np.int64)
-        codes = np.where(u[:, 1] < self.node.options["prob"], ~codes, codes)
+        codes += np.multiply(u[:, 1] < self.node.options["prob"], size, dtype=np.int64)
         filling = max(0, min(size - first, len(codes)))  # the first draws fill the slots in order
-        codes[:filling] = ~np.arange(first, first + filling)
+        codes[:filling] = size + np.arange(first, first + filling)
         self.index = iter(codes.tolist())
 
     def draw(self) -> Iterator[T]:

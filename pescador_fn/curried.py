@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 
 import pescador_fn.batches as batches
 import pescador_fn.buffers as buffers
+import pescador_fn.chained as chained
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
@@ -158,7 +159,7 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
 shuffled_mux: Final = stage(mux.shuffled_mux)
 stochastic_mux: Final = stage(stochastic.stochastic_mux)
 round_robin_mux: Final = stage(turns.round_robin_mux)
-chain_mux: Final = stage(turns.chain_mux)
+chain_mux: Final = stage(chained.chain_mux)
 map_items: Final = stage(items.map_items)
 filter_items: Final = stage(items.filter_items)
 take: Final = stage(items.take)
