@@ -11,7 +11,9 @@ from pescador_fn.curried import pipe
 from pescador_fn.factory import Factories, Factory, Node
 from pescador_fn.items import cycle, filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
+from pescador_fn.errors import ReplayMismatch, StateMismatch
 from pescador_fn.mux import shuffled_mux
+from pescador_fn.resuming import resume
 from pescador_fn.shape import label, lift, seeded
 from pescador_fn.sources import Source, source
 from pescador_fn.stochastic import stochastic_mux
@@ -22,7 +24,9 @@ __all__ = [
     "Factories",
     "Factory",
     "Node",
+    "ReplayMismatch",
     "Source",
+    "StateMismatch",
     "Stream",
     "batch",
     "cache",
@@ -34,6 +38,7 @@ __all__ = [
     "lift",
     "map_items",
     "pipe",
+    "resume",
     "round_robin_mux",
     "seeded",
     "shuffle",

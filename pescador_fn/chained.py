@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import chain, compress, repeat
+from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
 from pescador_fn.seeds import Place
-from pescador_fn.stream import FOREVER, Running, adopt, close_all, flow, open_child, raising
+from pescador_fn.state import Loader, Saver
+from pescador_fn.stream import FOREVER, Past, Running, adopt, close_all, flow, open_child, raising, save_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ class _Chained(Running[T]):
         "calls",
         "ended",
         "factories",
+        "factory",
         "gave",
         "index",
         "items",
@@ -42,8 +44,10 @@ class _Chained(Running[T]):
         "number",
         "outer",
         "owner",
+        "past",
         "pending",
         "place",
+        "resumed",
         "running",
         "since",
     )
@@ -60,14 +64,20 @@ class _Chained(Running[T]):
         self.calls: Any = None  # of the open stream, where it is none
         self.owner: Any = None
         self.running: Running[T] | None = None
+        self.factory: Any = None  # of the open stream
         self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
         self.outer: Any = None  # what has their `close`
         self.pending: tuple[int, Any] | None = None  # what is being opened
         self.gave = False
         self.barren: set[int] = set()
         self.ended = False
+        self.past: Any = None  # what a state says was open, until it is opened again
+        self.resumed = False
 
     def __iter__(self) -> Iterator[T]:
+        if self.resumed:
+            self.reopen()
+            self.resumed = False
         return compress(flow(self.refill), self.items)
 
     def more(self) -> Iterator[T] | None:
@@ -110,7 +120,7 @@ class _Chained(Running[T]):
                 self.cut = True
                 if self.pending is not None:
                     index, factory = self.pending
-                    self.index = index
+                    self.index, self.factory = index, factory
                     self.cut = False
                     begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
                     if begin_at is None:
@@ -192,6 +202,77 @@ class _Chained(Running[T]):
 
     def held(self) -> Iterable[Any]:
         return self.owner, self.outer
+
+    def save(self, saver: Saver) -> Any:
+        key = self.node.of.key if type(self.node.of) is Parts else int
+        index = key(self.index) if self.index >= 0 else None
+        return [self.number, index, self.gave, self.ended, sorted(map(key, self.barren)), self._save_open(saver)]
+
+    def _save_open(self, saver: Saver) -> Any:
+        """The open stream, and how often it was called; ``None`` also for a generator that has raised."""
+        if isinstance(self.past, tuple):
+            return [self.past[0].save(saver), self.past[1]]
+        if self.past is not None:
+            return self.past
+        if self.since is not None:
+            n = None if self.owner.gi_frame is None else self.since - self.left()
+        else:
+            n = None if self.calls is None else FOREVER - self.calls.__length_hint__()
+        if n is None:
+            return None
+        place = self._place(self.index)
+        if type(self.node.of) is Parts:
+            return [save_child(saver, self.factory, place, self.running, n), n]
+        inner = Saver(verify=saver.verify)  # what a factory of factories gives is known when it is pulled
+        child = save_child(inner, self.factory, place, self.running, n)
+        return {"stages": inner.stages, "at": child, "calls": n}
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.number, name, self.gave, self.ended, barren, saved = state
+        of = self.node.of
+        self.index = -1
+        if type(of) is not Parts:
+            self.index, self.barren = -1 if name is None else name, set(barren)
+            self.past = saved
+        else:
+            self.barren = set(loader.indices(of, barren))
+            if name is not None:
+                self.index = loader.index(of, name)
+            if saved is not None:
+                self.past = self._past(of.items[self.index], saved[0], loader), saved[1]
+        self.resumed = True
+
+    def _place(self, index: int) -> Place:
+        return Place(self.place, self._label(index), self.number)
+
+    def _past(self, factory: Any, saved: Any, loader: Loader) -> Past:
+        return Past(factory, self._place(self.index), saved, loader, self._label(self.index))
+
+    def reopen(self) -> None:
+        """Open again what a state says was open."""
+        if self.ended or self.index < 0:
+            return
+        of, factory, past = self.node.of, None, self.past
+        if isinstance(of, Parts):
+            self.factories = self._begin_pass(self.index)
+            factory = of.items[self.index]
+        else:
+            self.factories = self._begin_pass(-1)
+            for _, factory in islice(self.factories, self.index + 1):
+                pass
+            if past is not None:
+                loader = Loader(past["stages"])
+                loader.path.append("chain_mux")
+                past = self._past(factory, past["at"], loader), past["calls"]
+        if past is not None:
+            items, self.owner, self.running = past[0].open()
+            self.factory = factory
+            if type(items) is GeneratorType:
+                self.since = self.left() + past[1]
+                self.gave = True
+            else:
+                self.calls = repeat(items, FOREVER - past[1])
+        self.past = None
 
 
 def chain_mux(

@@ -25,6 +25,7 @@ import pescador_fn.chained as chained
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
+import pescador_fn.resuming as resuming
 import pescador_fn.shape as shape
 import pescador_fn.stochastic as stochastic
 import pescador_fn.turns as turns
@@ -47,6 +48,7 @@ __all__ = [
     "lift",
     "map_items",
     "pipe",
+    "resume",
     "round_robin_mux",
     "seeded",
     "shuffle",
@@ -173,13 +175,17 @@ shuffle: Final = stage(buffers.shuffle)
 cache: Final = stage(buffers.cache)
 seeded: Final = stage(shape.seeded)
 label: Final = stage(shape.label)
+resume: Final = stage(resuming.resume)
 
 
-def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:
+def lift(
+    fn: Callable[..., Iterable[B]], *, memoryless: bool = False
+) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:
     """Make stages of a function from an iterable to an iterable.
 
     Args:
         fn: called with an iterator and the arguments of the stage.
+        memoryless: that ``fn`` takes one item for each that it gives, and remembers none.
 
     Raises:
         TypeError: if ``fn`` is not callable.
@@ -189,7 +195,7 @@ def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]
     >>> list(pairs())
     [[0, 1], [2, 3], [4]]
     """
-    return stage(shape.lift(fn))
+    return stage(shape.lift(fn, memoryless=memoryless))
 
 
 @overload

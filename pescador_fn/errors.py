@@ -8,7 +8,15 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_count", "check_number", "show"]
+__all__ = ["ReplayMismatch", "StateMismatch", "check_choice", "check_count", "check_number", "show"]
+
+
+class StateMismatch(ValueError):
+    """A state that does not fit the pipeline, or is no state: the message names the first place that differs."""
+
+
+class ReplayMismatch(RuntimeError):
+    """A stream that is replayed did not give what it had given before: its factory is not pure."""
 
 
 def show(value: object, most: int = 60) -> str:

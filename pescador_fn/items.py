@@ -11,9 +11,10 @@ from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.stream import EMPTY, FOREVER, Running, Stage, begin, flow, raising
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["cycle", "filter_items", "map_items", "ordinal", "skip", "take"]
 
@@ -103,6 +104,13 @@ class _Taken(Stage[T]):
     def done(self) -> bool:
         return not self.calls.__length_hint__() or self.upstream.done
 
+    def save(self, saver: Saver) -> Any:
+        return [self.calls.__length_hint__(), saver.running(self.upstream)]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.calls = repeat(None, state[0])
+        loader.running(self.upstream, state[1])
+
 
 def take(factory: Factory[T], n: int) -> Node[T]:
     """The first ``n`` items; exactly ``n`` are pulled.
@@ -121,12 +129,12 @@ def take(factory: Factory[T], n: int) -> Node[T]:
     return Node(take, _Taken, check_part("take", factory), n=check_count("take", "n", n, 0))
 
 
-class _Skipped(Stage[T]):
-    __slots__ = ("calls",)
+class _Skipped(_Taken[T]):
+    __slots__ = ()
 
-    def __init__(self, node: Node[T], place: Place) -> None:
-        super().__init__(node, place)
-        self.calls: repeat[Any] = repeat(None, node.options["n"])
+    @property
+    def done(self) -> bool:
+        return self.upstream.done
 
     def __iter__(self) -> Iterator[T]:
         items = iter(self.upstream)
@@ -170,7 +178,20 @@ def skip(factory: Factory[T], n: int) -> Node[T]:
 
 
 class _Cycled(Running[T]):
-    __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "opened", "place", "stage")
+    __slots__ = (
+        "calls",
+        "current",
+        "end",
+        "ended",
+        "gave",
+        "left",
+        "node",
+        "number",
+        "opened",
+        "place",
+        "resumed",
+        "stage",
+    )
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -185,11 +206,16 @@ class _Cycled(Running[T]):
         self.calls: repeat[Any] = repeat(None, 0)
         self.opened: Iterator[T] | None = None
         self.end: Any = EMPTY
+        self.resumed = False  # whether the pass is one that a state names, and not open yet
 
     def __iter__(self) -> Iterator[T]:
         if self.number < 0 and self.left:
             self._open()  # here, as under any stage, so that a mux above sees what does not open
             self.cut = False
+        elif self.resumed:
+            assert self.current is not None
+            self.opened = iter(self.current)
+            self.resumed = False
         return flow(self.refill)
 
     def more(self) -> Iterator[T] | None:
@@ -244,6 +270,23 @@ class _Cycled(Running[T]):
         self.ended = True
         if self.current is not None:
             self.current.close()
+
+    def held(self) -> Iterable[Any]:
+        return (self.current,)
+
+    def save(self, saver: Saver) -> Any:
+        if self.current is None or self.ended:
+            return [self.number, self.left, self.ended, self.gave, None]
+        laid = self.opened is None and not self.resumed
+        left = self.calls.__length_hint__() if laid else self.left
+        return [self.number, left, False, self.gave or left < self.left, saver.running(self.current)]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.number, self.left, self.ended, self.gave, current = state
+        if current is not None:
+            self.current = begin(self.node.of, self.place.again(self.stage, self.number))
+            loader.running(self.current, current)
+            self.resumed = True
 
 
 def cycle(factory: Factory[T], n_items: int | None = None) -> Node[T]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
 from pescador_fn.stream import FOREVER
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader
 
 __all__ = ["Activation", "Exhaustive", "Schedule", "WithReplacement"]
 
@@ -88,7 +89,7 @@ class Schedule:
         self.laid: list[int] = list(self.open_slots)  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version: int = 0  # of the law of `picks`
-        self.size: int = draws.block_sizes[0]
+        self.size: int = drawing.block_sizes[0]
 
     @property
     def number(self) -> int:
@@ -105,6 +106,32 @@ class Schedule:
         other.words = {lane: words.copy() for lane, words in self.words.items()}
         other.drop_candidates()
         return other
+
+    def save(self) -> dict[str, Any]:
+        """Where it stands, as plain data."""
+        key = self.node.of.key
+        shut = [slot for slot in range(self.prepared.n_slots) if slot not in self.open_slots]
+        waiting = [[slot, key(found[0]), *found[1:]] for slot, found in enumerate(self.first) if found is not None]
+        return {
+            "number": self.number,
+            "dead": list(map(key, sorted(self.dead))),
+            "shut": shut,
+            "unlaid": [slot for slot in shut if slot not in self.laid],
+            "first": waiting,
+        }
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        """Stand where ``save`` was called; ``streams`` are those that are open, by slot."""
+        parts = self.node.of
+        self.drop_candidates()
+        self.at = state["number"]
+        self.dead = set(loader.indices(parts, state["dead"]))
+        self.open_slots = dict.fromkeys(slot for slot in range(self.prepared.n_slots) if slot not in state["shut"])
+        self.laid = [slot for slot in range(self.prepared.n_slots) if slot not in state["unlaid"]]
+        self.first = [None] * self.prepared.n_slots
+        for slot, name, number, quota in state["first"]:
+            self.first[slot] = loader.index(parts, name), number, quota
+            streams[slot] = self.first[slot][0]  # type: ignore[index]
 
     def picks(self, draw: int, size: int) -> list[int]:
         """The slots of the draws from ``draw`` on."""
@@ -145,7 +172,7 @@ class Schedule:
 
     def uniforms(self) -> Floats:
         """Uniform numbers for the next candidates, in blocks that grow."""
-        size, self.size = self.size, min(self.size * 4, max(1, draws.block_sizes[1] // 4))
+        size, self.size = self.size, min(self.size * 4, max(1, drawing.block_sizes[1] // 4))
         return self.words["streams"].uniforms(self.at, size)
 
     def lay(self, streams: list[int]) -> None:
@@ -186,11 +213,12 @@ def _sparse_sample(u: Floats, count: int) -> list[int]:
 class WithReplacement(Schedule):
     """Activations drawn by weight, independently of what is active."""
 
-    __slots__ = ("lost", "read", "table")
+    __slots__ = ("lost", "read", "table", "tabled")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.table: Table | None = self.prepared.table
+        self.tabled: frozenset[int] = frozenset()  # the dead that the table leaves out
         self.lost: float = 0.0  # the share of the table that dead streams have
         self.read: int = -1
         if self.function:
@@ -220,7 +248,22 @@ class WithReplacement(Schedule):
         """Draw from another table, without the dead, from the next candidate on."""
         self.drop_candidates()
         self.table = table.without(self.dead)
+        self.tabled = frozenset(self.dead)
         self.lost = 0.0
+
+    def save(self) -> dict[str, Any]:
+        tabled = list(map(self.node.of.key, sorted(self.tabled)))
+        return {**super().save(), "tabled": tabled, "lost": self.lost, "read": self.read}
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        super().load(state, loader, streams)
+        self.read, self.lost = state["read"], state["lost"]
+        self.tabled = frozenset(loader.indices(self.node.of, state["tabled"]))
+        table = self.prepared.table
+        if self.function:
+            weights = self.weights_at(self.read)[1]
+            table = Table(len(weights), weights)
+        self.table = table.without(self.tabled) if self.tabled and table else table
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead and self.table is not None:
@@ -238,6 +281,7 @@ class Exhaustive(Schedule):
         "candidate_weights",
         "order",
         "read",
+        "skipped",
         "slot_streams",
         "slot_weights",
         "started",
@@ -250,7 +294,8 @@ class Exhaustive(Schedule):
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.weights: Floats | None = None if self.function else node.options["weights"]
-        self.started: set[int] = set()  # kept for a function only, by which the order is drawn anew
+        self.started: dict[int, None] = {}  # kept for a function only, by which the order is drawn anew; in order
+        self.skipped: int = 0  # how many of them the order leaves out
         self.read: int = -1
         self.order: Any = None
         self.taken: int = 0  # how much of the order is in candidates
@@ -272,7 +317,7 @@ class Exhaustive(Schedule):
         if self.function and draw - draw % PERIOD != self.read:
             self.read, self.weights = self.weights_at(draw)
             self.drop_candidates()
-            self.order, self.taken = None, 0
+            self.order, self.taken, self.skipped = None, 0, len(self.started)
             for slot in self.open_slots.copy():
                 if self.slot_streams[slot] >= 0:
                     self.slot_weights[slot] = float(self.weights[self.slot_streams[slot]])
@@ -292,7 +337,7 @@ class Exhaustive(Schedule):
             self.version += 1
         if self.function:
             if found is not None:
-                self.started.add(found[0])
+                self.started[found[0]] = None
             elif max(self.slot_streams) < 0:
                 # A stream of no weight may have some in a later period; slots wait while others run.
                 for waiting in self.open_slots.copy():
@@ -301,12 +346,37 @@ class Exhaustive(Schedule):
             self.shut(slot)
         return found
 
+    def save(self) -> dict[str, Any]:
+        taken = self.taken - (self.at - self.number)
+        return {
+            **super().save(),
+            "read": self.read,
+            "taken": taken,
+            "started": [*self.started],
+            "skipped": self.skipped,
+        }
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        super().load(state, loader, streams)
+        self.read, self.taken, self.skipped = state["read"], state["taken"], state["skipped"]
+        self.started = dict.fromkeys(state["started"])
+        self.order = None
+        if self.function:
+            self.weights = self.weights_at(self.read)[1]
+        if self.by_weight:
+            n_slots = self.prepared.n_slots
+            self.slot_streams = [streams.get(slot, -1) for slot in range(n_slots)]
+            for slot, stream in enumerate(self.slot_streams):
+                self.slot_weights[slot] = 0.0 if stream < 0 or self.weights is None else float(self.weights[stream])
+            self.version += 1
+
     def _more_streams(self) -> None:
         """The next of the order as candidates."""
         if self.order is None:
             u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
             order = successive(self.weights, u)
-            self.order = order[~np.isin(order, list(self.started))] if self.started else order
+            before = list(self.started)[: self.skipped]
+            self.order = order[~np.isin(order, before)] if before else order
         block: list[int] = self.order[self.taken : self.taken + 256].tolist()
         self.taken += len(block)
         if self.weights is not None:

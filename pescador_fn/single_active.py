@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.draws import Floats, Table, Words
+from pescador_fn.drawing import Floats, Table, Words
 from pescador_fn.poisson import odds, split_certain
 from pescador_fn.schedule import Activation, Schedule
 
 if TYPE_CHECKING:
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader
 
 __all__ = ["SingleActive"]
 
@@ -62,7 +63,19 @@ class Law:
 class SingleActive(Schedule):
     """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
 
-    __slots__ = ("active", "law", "lost", "members", "missing", "settled", "slot_table", "tabled", "tabled_at", "u")
+    __slots__ = (
+        "active",
+        "law",
+        "left_out",
+        "lost",
+        "members",
+        "missing",
+        "settled",
+        "slot_table",
+        "tabled",
+        "tabled_at",
+        "u",
+    )
 
     version: int
 
@@ -72,7 +85,8 @@ class SingleActive(Schedule):
         if self.prepared.law is None:
             self.prepared.law = Law(np.ones(len(node.of)) if weights is None else weights, self.prepared.n_slots)
         self.law: Law = self.prepared.law
-        self.tabled: int = 0  # how many dead the law leaves out
+        self.left_out: frozenset[int] = frozenset()  # the dead that the law leaves out
+        self.tabled: int = 0  # how many they are
         self.tabled_at: int = 0  # since which candidate
         self.lost: float = 0.0  # the share of the active set that the other dead would have
         self.slot_table: Table | None = None
@@ -186,6 +200,31 @@ class SingleActive(Schedule):
         alive = law.count - (len(self.dead) - self.tabled)
         return self._outsider() if alive > len(self.active) else None
 
+    def save(self) -> dict[str, Any]:
+        key = self.node.of.key
+        return {
+            **super().save(),
+            "tabled": list(map(key, sorted(self.left_out))),
+            "tabled_at": self.tabled_at,
+            "lost": self.lost,
+            "missing": list(map(key, self.missing)),
+        }
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        super().load(state, loader, streams)
+        parts = self.node.of
+        self.left_out = frozenset(loader.indices(parts, state["tabled"]))
+        self.tabled, self.tabled_at, self.lost = len(self.left_out), state["tabled_at"], state["lost"]
+        if self.left_out:
+            alive = self.law.weights.copy()
+            alive[list(self.left_out)] = 0.0
+            self.law = Law(alive, self.prepared.n_slots)
+        self.missing = loader.indices(parts, state["missing"])
+        self.members = [streams.get(slot, -1) for slot in range(self.prepared.n_slots)]
+        self.active = {stream for stream in self.members if stream >= 0}
+        self.settled = not self.law.heavy and not self.missing and len(self.dead) == self.tabled
+        self._weigh_slots()
+
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
             self.dead.add(stream)
@@ -202,6 +241,7 @@ class SingleActive(Schedule):
         self.drop_candidates()
         self.law = Law(alive, self.prepared.n_slots)
         self.missing = sorted(self.law.certain - self.active)
+        self.left_out = frozenset(self.dead)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
         self.settled = not self.law.heavy and not self.missing
         self._weigh_slots()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pescador_fn.draws import Weights, check_weights
+from pescador_fn.drawing import Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.schedule import Exhaustive, Schedule, WithReplacement

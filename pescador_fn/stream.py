@@ -9,14 +9,18 @@ holds its own plumbing, so that dropping a stream frees it, and closes everythin
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice, repeat
 from types import GeneratorType, TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar, cast
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 from pescador_fn.errors import show
 from pescador_fn.legible import named
-from pescador_fn.seeds import Place
+from pescador_fn.moment import is_busy
+from pescador_fn.seeds import Place, Root
+from pescador_fn.state import VERSION, Loader, Saver, catch_up, pack, plain
 
 __all__ = [
     "EMPTY",
@@ -39,6 +43,10 @@ T = TypeVar("T")
 EMPTY: Iterator[Any] = iter(())  # what an unopened or closed slot holds
 FOREVER = 2**62  # calls; a count that no stream reaches, since only a bounded `repeat` tells how far it is
 
+_BUSY = (
+    "state_dict: the stream is in the middle of an item; take its state in the thread that iterates, between two items"
+)
+_OPAQUE = {"": "a factory"}  # what is known of a user's factory
 _SURE = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
 
 
@@ -74,7 +82,9 @@ def close_all(owners: Iterable[Any]) -> None:
 class Running(Generic[T]):
     """The state of an open stream; ``iter()`` gives plumbing that goes on from it."""
 
-    __slots__ = ("cut",)
+    __slots__ = ("cut", "node")
+
+    node: Any  # what runs
 
     def __init__(self) -> None:
         # Whether own code is changing the state: a signal that comes just then leaves it half changed. The mark is
@@ -114,9 +124,37 @@ class Running(Generic[T]):
         """Close everything open below; the plumbing then ends."""
         raise NotImplementedError
 
+    def held(self) -> Iterable[Any]:
+        """What is open directly below: the state of stages, and the user's iterators that can be closed."""
+        raise NotImplementedError
 
-def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, None]:
-    """What a factory returned, as an iterator that ends for good where it raises, and what has its ``close``."""
+    def about(self) -> dict[str, Any]:
+        """What this stage is, as plain data; the same object whenever it is asked."""
+        described: dict[str, Any] = self.node.described
+        return described
+
+    def save(self, saver: Saver) -> Any:
+        """Where this stage and what is below it stands, as plain data."""
+        raise NotImplementedError
+
+    def load(self, state: Any, loader: Loader) -> None:
+        """Stand where ``save`` was called; what was open is opened again with the plumbing."""
+        raise NotImplementedError
+
+
+class Resumable(Protocol):
+    """An iterator that saves and restores itself: PyTorch's ``Stateful``."""
+
+    def __next__(self) -> Any: ...
+    def __iter__(self) -> Any: ...
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any, /) -> None: ...
+
+
+def prepare(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, Resumable | None]:
+    """What a factory returned: as an iterator that ends for good where it raises; what has its ``close``; and itself,
+    where it saves and restores itself.
+    """
     if type(iterable) is GeneratorType:
         return iterable, iterable, None
     try:
@@ -125,36 +163,71 @@ def adopt(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, None]:
         raise TypeError(
             f"the factory {named(factory)} returned {show(iterable)}, which is not iterable; return an iterable"
         ) from error
+    owner = items if hasattr(items, "close") else None
+    if type(items) in _SURE or type(items) is Stream:
+        return items, owner, None
+    own = items if hasattr(items, "state_dict") and hasattr(items, "load_state_dict") else None
     # An islice is dead after an exception has passed: a user's iterator that raised has ended, whatever it is.
-    sure = type(items) in _SURE or type(items) is Stream
-    return items if sure else islice(items, None), items if hasattr(items, "close") else None, None
+    return islice(items, None), owner, own
+
+
+def adopt(iterable: Any, factory: object) -> Opened:
+    """What a factory returned, as a mux holds it: only what saves itself has a state of its own."""
+    if type(iterable) is GeneratorType:
+        return iterable, iterable, None
+    items, owner, own = prepare(iterable, factory)
+    if own is None:
+        return items, owner, None
+    leaf: Leaf[Any] = Leaf(factory, None)
+    leaf.calls, leaf.owner, leaf.own = repeat(items, FOREVER), owner, own
+    return iter(leaf), leaf, leaf
 
 
 class Leaf(Running[T]):
     """A user's own stream, opened at the first item, its calls counted by a `repeat`."""
 
-    __slots__ = ("calls", "closed", "factory", "owner", "place")
+    __slots__ = ("calls", "closed", "ended", "factory", "own", "owner", "past", "place", "where")
 
-    def __init__(self, factory: Callable[[], Iterable[T]], place: Place) -> None:
+    def __init__(self, factory: Any, place: Place | None) -> None:
         super().__init__()
-        self.factory: Callable[[], Iterable[T]] = factory
-        self.place: Place = place
+        self.factory = factory
+        self.place = place
         self.calls: repeat[Iterator[T]] | None = None
         self.owner: Any = None
+        self.own: Resumable | None = None
         self.closed: bool = False
+        self.ended: bool = False  # before it was saved
+        self.past: tuple[int, str | None, Any] | None = None  # what it resumes, until it is opened
+        self.where: str = ""
 
     def __iter__(self) -> Iterator[T]:
         if self.closed:
             return iter(())
         if self.calls is None:
-            start = getattr(self.factory, "_begin", None)
             try:
-                items, self.owner, _ = adopt(self.factory(), self.factory) if start is None else start(self.place)
+                self._open(*(self.past or (0, None, None)))
             except Exception:
                 self.closed = True  # what does not open has ended
                 raise
-            self.calls = repeat(items, FOREVER)
+            self.past = None
+        assert self.calls is not None
         return map(next, self.calls)
+
+    def _open(self, n: int, how: str | None, known: Any) -> None:
+        """Open the stream as it was after ``n`` calls."""
+        items: Iterator[T] = EMPTY
+        self.ended = how == "ended"
+        if not self.ended:
+            factory = self.factory
+            start = getattr(factory, "_open", None)
+            jumps = start is not None and factory.function.wants_start
+            made = factory() if start is None else start(self.place, n if jumps else 0)
+            items, self.owner, self.own = prepare(made, factory)
+            if how == "own" and self.own is not None:
+                self.own.load_state_dict(known)
+            elif not jumps:
+                self.ended = catch_up(items, n, known, self.where, ended=True)
+        self.calls = repeat(items, FOREVER - n)
 
     @property
     def done(self) -> bool:
@@ -166,6 +239,28 @@ class Leaf(Running[T]):
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.close()
+
+    def held(self) -> Iterable[Any]:
+        return (self.owner,)
+
+    def about(self) -> dict[str, Any]:
+        described: dict[str, Any] = getattr(self.factory, "described", _OPAQUE)
+        return described
+
+    def save(self, saver: Saver) -> Any:
+        """The calls so far; whether they have found the end, or a state of the iterator's own; what verifies them."""
+        if self.past is not None:
+            return list(self.past)
+        n = 0 if self.calls is None else FOREVER - self.calls.__length_hint__()
+        if self.closed or self.ended or (type(self.owner) is GeneratorType and self.owner.gi_frame is None):
+            return [n, "ended", None]
+        own = None if self.own is None else plain(self.own.state_dict())
+        if own is not None:
+            return [n, "own", own]
+        return [n, None, saver.checksum(n, partial(open_at, self.factory, self.place)) if saver.verify else None]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.past, self.where = tuple(state), loader.where
 
 
 Opened = tuple[Iterator[Any], Any, "Running[Any] | None"]  # the items, what has their `close` if anything, the state
@@ -183,6 +278,13 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
     return adopt(made, factory)
 
 
+def open_at(factory: Any, place: Place) -> Opened:
+    """Open a stream at its place."""
+    begin_at = getattr(factory, "_begin", None)
+    opened: Opened = adopt(factory(), factory) if begin_at is None else begin_at(place)
+    return opened
+
+
 def begin(factory: Any, place: Place) -> Running[Any]:
     """The state of the stream below a stage; nothing is opened."""
     start = getattr(factory, "_start", None)
@@ -190,10 +292,50 @@ def begin(factory: Any, place: Place) -> Running[Any]:
     return running
 
 
+class Past:
+    """A stream of a mux that a state names: read, and not open yet."""
+
+    __slots__ = ("factory", "known", "n", "place", "running", "where")
+
+    def __init__(self, factory: Any, place: Place, saved: Any, loader: Loader, label: object) -> None:
+        self.factory = factory
+        self.place: Place = place
+        self.where: str = f"{loader.where}[{label!r}]"
+        self.running: Running[Any] | None = None
+        self.n, self.known = (saved, None) if isinstance(saved, int) else saved
+        if isinstance(self.known, str | None):
+            if hasattr(factory, "_start"):
+                raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
+        else:
+            self.running = begin(factory, place)
+            loader.running(self.running, saved, label)
+
+    def save(self, saver: Saver) -> Any:
+        """The state that it was read from."""
+        if self.running is not None:
+            return saver.running(self.running)
+        return self.n if self.known is None else [self.n, self.known]
+
+    def open(self) -> Opened:
+        """Open it, and bring it to where it was."""
+        if self.running is not None:
+            return iter(self.running), self.running, self.running
+        opened = open_at(self.factory, self.place)
+        catch_up(opened[0], self.n, self.known, self.where)
+        return opened
+
+
+def save_child(saver: Saver, factory: Any, place: Place, running: Running[Any] | None, calls: int) -> Any:
+    """The state of one open stream of a mux, from which ``Past`` opens it again."""
+    if running is not None:
+        return saver.running(running)
+    return [calls, saver.checksum(calls, partial(open_at, factory, place))] if saver.verify else calls
+
+
 class Stage(Running[T]):
     """A stage over one stream: what it adds to the stream below is in its subclasses."""
 
-    __slots__ = ("node", "place", "upstream")
+    __slots__ = ("place", "upstream")
 
     def __init__(self, node: Any, place: Place) -> None:
         super().__init__()
@@ -207,6 +349,15 @@ class Stage(Running[T]):
 
     def close(self) -> None:
         self.upstream.close()
+
+    def held(self) -> Iterable[Any]:
+        return (self.upstream,)
+
+    def save(self, saver: Saver) -> Any:
+        return saver.running(self.upstream)
+
+    def load(self, state: Any, loader: Loader) -> None:
+        loader.running(self.upstream, state)
 
 
 class Stream(chain[T]):
@@ -225,19 +376,60 @@ class Stream(chain[T]):
     """
 
     # A subclass of `chain`, so that `next` is the C function of `chain` and costs no frame.
-    __slots__ = ("__weakref__", "_factory", "_running")
+    __slots__ = ("__weakref__", "_factory", "_root", "_running")
 
     _factory: object
+    _root: Root
     _running: Running[T]
 
     def __init__(self, *_: object) -> None:
         if not hasattr(self, "_running"):
             raise TypeError("Stream: call a factory for a stream, such as take(factory, n)(); it is not made by itself")
 
+    def state_dict(self, *, verify: bool = False) -> dict[str, Any]:
+        """Where the stream stands, between two items: plain data, for ``json.dumps`` and `resume`.
+
+        Taking it changes nothing. It is for the thread that iterates, and not for the stream's own functions.
+
+        Args:
+            verify: add a checksum of every open stream that will have to be replayed, at the cost of replaying it now;
+                a resume then tells a factory that is not pure.
+
+        Raises:
+            RuntimeError: if the stream is closed, or is in the middle of an item.
+
+        >>> from pescador_fn import resume, shuffled_mux
+        >>> mux = shuffled_mux(["ab".__iter__, "cde".__iter__], seed=0)
+        >>> stream = mux()
+        >>> [next(stream) for _ in range(3)]
+        ['c', 'd', 'a']
+        >>> rest = resume(mux, stream.state_dict())()
+        >>> next(stream) == next(rest)
+        True
+        """
+        if isinstance(self, _Closed):
+            raise RuntimeError("state_dict: the stream is closed; take its state before it is closed")
+        root, running = self._root, self._running
+        if hasattr(running, "root"):  # a resumed stream is saved as what it goes on with
+            root, running = running.root, running.upstream
+        if is_busy(self._running):
+            raise RuntimeError(_BUSY)
+        saver = Saver(verify=verify)
+        at = saver.running(running)
+        # Another thread may have pulled meanwhile.
+        if threading.active_count() > 1 and (
+            is_busy(self._running) or Saver(verify=False).running(running)[1] != at[1]
+        ):
+            raise RuntimeError(_BUSY)
+        return pack({"pescador_fn": VERSION, "seed": root.entropy(), "stages": saver.stages, "at": at})
+
     @classmethod
-    def _of(cls, factory: object, running: Running[T]) -> Self:
+    def _of(cls, factory: object, start: Callable[[Place], Running[T]]) -> Self:
+        root = Root()
+        running = start(root)
         stream: Any = cls.from_iterable(iter(_Rounds(running).again, None))
         stream._factory = factory
+        stream._root = root
         stream._running = running
         return cast("Self", stream)
 

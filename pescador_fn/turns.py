@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import Words
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import Words
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.loop import Open
@@ -15,6 +15,8 @@ from pescador_fn.stream import EMPTY, close_all
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pescador_fn.state import Loader, Saver
+
 __all__ = ["round_robin_mux"]
 
 T = TypeVar("T")
@@ -23,17 +25,18 @@ T = TypeVar("T")
 class _RoundRobin(Open[T]):
     """The executor of `round_robin_mux`."""
 
-    __slots__ = ("at", "barren", "gave", "gone", "mode", "node", "number", "place", "ring", "size")
+    __slots__ = ("at", "barren", "gave", "gone", "mode", "number", "place", "ring", "rounds", "size")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
         super().__init__(node, self.place)
         self.mode = node.options["mode"]
-        self.size = draws.block_sizes[0]
+        self.size = drawing.block_sizes[0]
         self.number = 0  # the pass
         self.ring: Sequence[int] = range(len(node.of))  # the streams of this pass, in order
         self.at = 0  # where in the ring the next block begins
+        self.rounds = 0  # of this pass, that were done when it last began at 0
         self.gone: set[int] = set()  # those of the ring that have ended in this round
         self.barren: set[int] = set()
         self.gave = False
@@ -70,6 +73,7 @@ class _RoundRobin(Open[T]):
     def _lay(self) -> None:
         """Lay the next block: a part of a round, or some whole rounds."""
         if self.at >= len(self.ring):
+            self.rounds += self.at // len(self.ring)
             self.at = 0
         if not self.at and self.gone:
             self.ring = [index for index in self.ring if index not in self.gone]
@@ -81,25 +85,50 @@ class _RoundRobin(Open[T]):
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
         indices = list(self.ring[self.at : self.at + self.size]) * rounds
         self.at += len(indices)
-        if self.size == draws.block_sizes[1]:
+        if self.size == drawing.block_sizes[1]:
             self.widen()
-        self.size = min(self.size * 4, draws.block_sizes[1])
+        self.size = min(self.size * 4, drawing.block_sizes[1])
         self.slots.fresh = -1
         self.lay(indices)
 
     def _next_pass(self) -> None:
         """Begin again with every stream that is not barren."""
-        self.ring = [index for index in range(len(self.node.of)) if index not in self.barren]
-        if self.mode == "exhaustive" or not self.gave or not self.ring:
+        if self.mode == "exhaustive" or not self.gave or len(self.barren) == len(self.node.of):
             self.close()
             return
         self.gave = False
+        self.rounds = 0
         self.number += 1
         self.slots.begin(self.number)
-        if self.mode == "permuted_cycle":
-            words = Words(self.place, f"order {self.number}")
-            order = draws.permutation(words.uniforms(0, len(self.node.of)))
-            self.ring = [index for index in order.tolist() if index not in self.barren]
+        self.ring = [index for index in self._order() if index not in self.barren]
+
+    def _order(self) -> Sequence[int]:
+        """The order of this pass."""
+        if self.mode != "permuted_cycle" or not self.number:
+            return range(len(self.node.of))
+        words = Words(self.place, f"order {self.number}")
+        order: list[int] = drawing.permutation(words.uniforms(0, len(self.node.of))).tolist()
+        return order
+
+    def save(self, saver: Saver) -> Any:
+        left, key = self.left(), self.node.of.key
+        rounds, at = divmod(self.at - max(0, left - 1), max(1, len(self.ring)))
+        rounds += self.rounds
+        ring = set(self.ring)
+        out = [index for index in range(len(self.node.of)) if index not in ring]
+        places = {index: place for place, index in enumerate(self.ring)}
+        streams = self.slots.save(saver, lambda opened: [rounds + (places[index] < at) for index in opened])
+        sets = [list(map(key, sorted(some))) for some in (out, self.gone, self.barren)]
+        return [self.number, rounds, at, self.gave, self.ended, *sets, streams]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.number, self.rounds, self.at, self.gave, self.ended, *sets, streams = state
+        out, self.gone, self.barren = (set(loader.indices(self.node.of, some)) for some in sets)
+        self.ring = [index for index in self._order() if index not in out]
+        self.slots.number = self.number
+        for index in out | self.gone:
+            self.slots.put(index, EMPTY)
+        self.slots.load(streams, loader)
 
 
 def round_robin_mux(

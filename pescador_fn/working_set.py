@@ -20,16 +20,18 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import proxy
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import PERIOD
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import PERIOD
 from pescador_fn.factory import Node, check_part
 from pescador_fn.loop import Loop
 from pescador_fn.schedule import Activation, Exhaustive, Schedule
 from pescador_fn.seeds import Place
-from pescador_fn.stream import EMPTY, Running, adopt, close_all, flow, raising
+from pescador_fn.stream import EMPTY, FOREVER, Past, Running, adopt, close_all, flow, raising, save_child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["ByWeight", "WorkingSet"]
 
@@ -65,7 +67,7 @@ class WorkingSet(Loop[T]):
         "following",
         "laid_at",
         "names",
-        "node",
+        "past",
         "place",
         "schedule",
         "size",
@@ -81,14 +83,56 @@ class WorkingSet(Loop[T]):
         self.factories = node.of.items
         self.names = node.of.names
         self.active: list[Active | None] = [None] * self.schedule.prepared.n_slots
+        self.past: dict[int, tuple[Activation, Past, int]] = {}  # by slot, what a state says was open
         self.ends: dict[int, Any] = {}  # by slot, for quotas of one item: spent where the item was given
         self.draw = 0  # the number of the block's first draw
         self.following = 0  # the number of the first draw after it
-        self.size = draws.block_sizes[0]
+        self.size = drawing.block_sizes[0]
         self.version = 0
         self.laid_at = -1  # how much of the block was left when a slot was last laid
 
+    def held(self) -> Iterable[Any]:
+        return [active[2] for active in self.active if active is not None]
+
+    def save(self, saver: Saver) -> Any:
+        key, draw = self.node.of.key, self.following - self.left() + (self.left() > 0)
+        streams = [
+            [slot, key(found[0]), found[1], found[2] if found[2] < FOREVER else 0, past.save(saver), n]
+            for slot, (found, past, n) in self.past.items()
+        ]
+        for slot, active in enumerate(self.active):
+            if active is not None:
+                (stream, number, quota), calls, _, running = active
+                left = calls.__length_hint__()
+                place = Place(self.place, self.node.of.label(stream), number)
+                child = save_child(saver, self.factories[stream], place, running, quota - left)
+                streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, quota - left])
+        return [draw, self.ended, streams, self.schedule.save()]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        draw, self.ended, streams, schedule = state
+        self.draw = self.following = draw
+        parts, open_streams = self.node.of, {}
+        for slot, name, number, quota, child, n in streams:
+            stream = loader.index(parts, name)
+            place = Place(self.place, parts.label(stream), number)
+            past = Past(self.factories[stream], place, child, loader, parts.label(stream))
+            self.past[slot] = (stream, number, quota or FOREVER), past, n
+            open_streams[slot] = stream
+        self.schedule.load(schedule, loader, open_streams)
+
+    def reopen(self) -> None:
+        """Open again what a state says was open."""
+        while self.past:
+            slot, (found, past, n) = next(iter(self.past.items()))
+            items, owner, running = past.open()
+            self.active[slot] = found, repeat(items, found[2] - n), owner, running
+            if found[2] == 1:
+                self.ends[slot] = iter([EMPTY])
+            del self.past[slot]
+
     def __iter__(self) -> Iterator[T]:
+        self.reopen()
         slots: Row[T] = Row([EMPTY] * (len(self.active) + 1))
         for slot, active in enumerate(self.active):
             if active is not None:
@@ -106,7 +150,7 @@ class WorkingSet(Loop[T]):
         if not left:
             if self.ended:
                 return None
-            if self.following == draws.block_sizes[0] >= len(self.active) // 8:
+            if self.following == drawing.block_sizes[0] >= len(self.active) // 8:
                 for slot in self.schedule.open_slots:
                     slots[slot] = self.pulls(slot)
             return self.lay_from(self.following, items)
@@ -224,16 +268,16 @@ class WorkingSet(Loop[T]):
         schedule = self.schedule
         if self.version != schedule.version:
             self.version = schedule.version
-            self.size = min(max(draws.block_sizes[0], 4 * len(schedule.open_slots)), draws.block_sizes[1])
+            self.size = min(max(drawing.block_sizes[0], 4 * len(schedule.open_slots)), drawing.block_sizes[1])
         self.draw, self.following = draw, draw + self.size
         self.laid_at = -1
         self.lay(schedule.picks(draw, self.size))
-        self.size = min(self.size * 4, draws.block_sizes[1])
+        self.size = min(self.size * 4, drawing.block_sizes[1])
 
     def close(self) -> None:
         self.ended = True
         self.seek(len(self.block))
-        owners = [active[2] for active in self.active if active is not None]
+        owners = self.held()
         self.active = [None] * len(self.active)
         close_all(owners)
 
@@ -315,7 +359,7 @@ class ByWeight(WorkingSet[T]):
             span = min(span, PERIOD - draw % PERIOD)
             schedule.reread(draw)
         self.draw, self.following = draw, draw + span
-        self.size = min(self.size * 4, draws.block_sizes[1])
+        self.size = min(self.size * 4, drawing.block_sizes[1])
         self.lay(schedule.words["picks"].uniforms(draw, span).tolist(), 2.0)  # beyond every sum: the empty slot
         if schedule.open_slots:
             self.weigh(0)

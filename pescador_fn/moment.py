@@ -1,0 +1,71 @@
+"""Whether a stream is in the middle of an item, as far as the stacks of the threads tell.
+
+A state is taken between two items. In the middle of one, some thread is in a user's generator or function below the
+stream, or in this library's own code for it: the rest is C, in which threads do not change.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["is_busy"]
+
+_FUNCTIONS = ("fn", "predicate", "weights")  # the options of stages that are called for items
+
+
+def is_busy(running: Any) -> bool:
+    """Whether a thread is within a pull of ``running``; to be called by the method that its user calls."""
+    stages, generators = _below(running)
+    known = set(map(id, stages))
+    codes = {code for stage in stages for code in _codes(stage)}
+    for frame in _frames():
+        if frame.f_code in codes:
+            return True
+        if frame.f_code.co_flags & inspect.CO_GENERATOR and any(one.gi_frame is frame for one in generators):
+            return True
+        if frame.f_globals.get("__name__", "").startswith("pescador_fn.") and id(frame.f_locals.get("self")) in known:
+            return True
+    return False
+
+
+def _frames() -> Iterator[FrameType]:
+    """The frames of all threads; of this one, those above the method that asks."""
+    tops = sys._current_frames()
+    tops[threading.get_ident()] = sys._getframe(3)
+    for top in tops.values():
+        frame: FrameType | None = top
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+
+def _below(running: Any) -> tuple[list[Any], list[Any]]:
+    """All stages that run, and the user's generators that they hold."""
+    stages, generators = [running], []
+    for stage in stages:
+        for held in stage.held():
+            if hasattr(held, "held"):
+                stages.append(held)
+            elif inspect.isgenerator(held):
+                generators.append(held)
+    return stages, generators
+
+
+def _codes(stage: Any) -> Iterator[Any]:
+    """The code of the functions that a stage calls."""
+    options = getattr(getattr(stage, "node", None), "options", {})
+    for name in _FUNCTIONS:
+        fn = options.get(name)
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        code = getattr(fn, "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+        if code is not None:
+            yield code
