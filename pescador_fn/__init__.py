@@ -8,10 +8,10 @@ from pescador_fn.batches import batch, unbatch
 from pescador_fn.buffers import cache, shuffle
 from pescador_fn.chained import chain_mux
 from pescador_fn.curried import pipe
+from pescador_fn.errors import ReplayMismatch, StateMismatch
 from pescador_fn.factory import Factories, Factory, Node
 from pescador_fn.items import cycle, filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
-from pescador_fn.errors import ReplayMismatch, StateMismatch
 from pescador_fn.mux import shuffled_mux
 from pescador_fn.resuming import resume
 from pescador_fn.shape import label, lift, seeded

@@ -122,10 +122,11 @@ class _Unbatched(Stage[Any]):
             rows = rows_of(self.found[0]) if self.found else None
             self.found.clear()
             if rows is not None:
-                self.since = self.items.__length_hint__()
+                since = self.items.__length_hint__()
                 if self.given:
                     replay(rows, self.given, "unbatch")
-                    self.since += self.given
+                    since += self.given
+                self.since = since
             self.given = None
             return rows
         except Exception as error:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 class _Drawing(Stage[T]):
     """A stage that draws once for each item; its draws are numbered.
 
-    Where it is resumed it draws again, from a snapshot of the stream below on; what the buffer held then has gone since.
+    Where it is resumed it draws again, from a snapshot of the stream below on; what the buffer held then is gone.
     """
 
     __slots__ = ("ages", "at", "index", "items", "n_slots", "over", "past", "size", "tape", "words")
@@ -53,7 +53,7 @@ class _Drawing(Stage[T]):
         if self.items is None:
             self.items = iter(self.upstream)
             if self.past is not None:
-                self.catch_up(*self.past)
+                self.catch_up()
                 self.past = None
         return flow(self.refill)
 
@@ -134,7 +134,7 @@ class _Drawing(Stage[T]):
         """What is handed out after the end of the stream below."""
         raise NotImplementedError
 
-    def catch_up(self, *past: Any) -> None:
+    def catch_up(self) -> None:
         """Come to where the saved stream was, from the snapshot on."""
         raise NotImplementedError
 
@@ -216,13 +216,14 @@ class _Shuffled(_Drawing[T]):
         found, *self.past = state
         self.tape.load(found, self.upstream, loader)
 
-    def catch_up(self, draws: int, calls: int, over: bool, given: int | None) -> None:
-        self.calls = calls
+    def catch_up(self) -> None:
+        draws, self.calls, over, given = self.past
         self.at = self.tape.last
         if self.at:
-            self.buffer = [None] * self.n_slots  # type: ignore[list-item] - all are exchanged again
+            lost: Any = None  # and exchanged again, all of it
+            self.buffer = [lost] * self.n_slots
         else:
-            again: Any = repeat(self.items, calls)
+            again: Any = repeat(self.items, self.calls)
             while again.__length_hint__():
                 with suppress(Exception):
                     self.buffer.extend(map(next, again))
@@ -342,7 +343,8 @@ class _Cached(_Drawing[T]):
         found, *past = state
         self.past = [*past, self.tape.load(found, self.upstream, loader) or []]
 
-    def catch_up(self, draws: int, over: bool, empty: list[int]) -> None:
+    def catch_up(self) -> None:
+        draws, over, empty = self.past
         self.at = self.tape.last
         self.slots.update(dict.fromkeys(set(range(self.n_held(self.at))).difference(empty)))
         self.draw_again(draws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -258,8 +259,7 @@ class _Chained(Running[T]):
             factory = of.items[self.index]
         else:
             self.factories = self._begin_pass(-1)
-            for _, factory in islice(self.factories, self.index + 1):
-                pass
+            factory = deque(islice(self.factories, self.index + 1), maxlen=1).pop()[1]
             if past is not None:
                 loader = Loader(past["stages"])
                 loader.path.append("chain_mux")

@@ -11,11 +11,11 @@ from typing import Any
 __all__ = ["ReplayMismatch", "StateMismatch", "check_choice", "check_count", "check_number", "show"]
 
 
-class StateMismatch(ValueError):
+class StateMismatch(ValueError):  # noqa: N818, as one says it
     """A state that does not fit the pipeline, or is no state: the message names the first place that differs."""
 
 
-class ReplayMismatch(RuntimeError):
+class ReplayMismatch(RuntimeError):  # noqa: N818, as one says it
     """A stream that is replayed did not give what it had given before: its factory is not pure."""
 
 

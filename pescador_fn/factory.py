@@ -18,10 +18,12 @@ import numpy as np
 
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.seeds import Place
 from pescador_fn.sources import Source, SourceFunction, same
 from pescador_fn.state import describe, digest
 from pescador_fn.stream import Opened, Running, Stream
+
+if TYPE_CHECKING:
+    from pescador_fn.seeds import Place
 
 __all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
 
@@ -174,7 +176,7 @@ class Parts(Generic[T]):
             keys = [_key(name) for name in self.names]
             about |= {"names": digest(sorted(keys)), "order": digest(keys)}
         if isinstance(self.items, tuple):  # a lazy sequence is not looked through
-            nodes = [[index, part.described] for index, part in enumerate(self.items) if type(part) is Node]
+            nodes = [[index, part.described] for index, part in enumerate(self.items) if isinstance(part, Node)]
             about["parts"] = digest(nodes) if nodes else None
         return about
 

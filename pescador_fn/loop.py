@@ -90,7 +90,7 @@ _NOTHING = np.empty(0, np.int64)
 
 
 class Counts:
-    """How often each slot was drawn since its stream was opened, counted block by block, which costs next to nothing."""
+    """How often each slot was drawn since its stream was opened; counted block by block, which costs little."""
 
     __slots__ = ("began", "block", "n", "numbers", "since", "sums")
 

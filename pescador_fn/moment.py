@@ -66,6 +66,7 @@ def _codes(stage: Any) -> Iterator[Any]:
         fn = options.get(name)
         while isinstance(fn, functools.partial):
             fn = fn.func
-        code = getattr(fn, "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+        called = fn if hasattr(fn, "__code__") else vars(type(fn)).get("__call__")
+        code = getattr(called, "__code__", None)
         if code is not None:
             yield code

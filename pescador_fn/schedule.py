@@ -130,8 +130,8 @@ class Schedule:
         self.laid = [slot for slot in range(self.prepared.n_slots) if slot not in state["unlaid"]]
         self.first = [None] * self.prepared.n_slots
         for slot, name, number, quota in state["first"]:
-            self.first[slot] = loader.index(parts, name), number, quota
-            streams[slot] = self.first[slot][0]  # type: ignore[index]
+            streams[slot] = loader.index(parts, name)
+            self.first[slot] = streams[slot], number, quota
 
     def picks(self, draw: int, size: int) -> list[int]:
         """The slots of the draws from ``draw`` on."""

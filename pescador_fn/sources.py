@@ -12,11 +12,12 @@ import numpy as np
 
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.seeds import Place
 from pescador_fn.stream import Leaf, Opened, Stream, adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from pescador_fn.seeds import Place
 
 __all__ = ["Source", "SourceFunction", "same", "source"]
 
@@ -72,12 +73,14 @@ class Source(Generic[T]):
             kwargs["rng"] = place.rng()
         if start:
             kwargs["start"] = kwargs.get("start", 0) + start
-        return function.fn(*self.args, **kwargs)
+        made: Iterable[T] = function.fn(*self.args, **kwargs)
+        return made
 
     @property
     def described(self) -> dict[str, Any]:
         """What a state is held against."""
-        return self.function.described
+        described: dict[str, Any] = self.function.described
+        return described
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.function.__name__}: a source is immutable; make another")

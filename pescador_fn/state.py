@@ -3,11 +3,9 @@
 A state names what is open and how far it is. It does not hold items, so what was drawn is drawn again where it is
 resumed: an opaque stream is pulled as often as it had been. Every stage writes its own part:
 
-    {"pescador_fn": 1, "seed": …, "stages": [what each stage is, …], "at": [which, state], "sum": …}
-                                              ▲                             │      │
-                                              └─────────────────────────────┘      └─ of this stage, and in it [which, state]
-                                                                                      of the stages and streams below
+    {"pescador_fn": 1, "seed": …, "stages": […], "at": [which of the stages, its state], "sum": …}
 
+The state of a stage has in it, in the same form, those of what is open below it.
 ``stages`` is a list because thousands of streams may be of a few kinds.
 """
 

@@ -152,8 +152,9 @@ class Resumable(Protocol):
 
 
 def prepare(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, Resumable | None]:
-    """What a factory returned: as an iterator that ends for good where it raises; what has its ``close``; and itself,
-    where it saves and restores itself.
+    """What a factory returned, as an iterator that ends for good where it raises.
+
+    Beside it what has its ``close``, and what saves and restores it, if anything.
     """
     if type(iterable) is GeneratorType:
         return iterable, iterable, None
@@ -178,7 +179,7 @@ def adopt(iterable: Any, factory: object) -> Opened:
     items, owner, own = prepare(iterable, factory)
     if own is None:
         return items, owner, None
-    leaf: Leaf[Any] = Leaf(factory, None)
+    leaf: Leaf[Any] = Leaf(factory, Root())  # its place is asked for by sources only, which are no such iterators
     leaf.calls, leaf.owner, leaf.own = repeat(items, FOREVER), owner, own
     return iter(leaf), leaf, leaf
 
@@ -188,10 +189,10 @@ class Leaf(Running[T]):
 
     __slots__ = ("calls", "closed", "ended", "factory", "own", "owner", "past", "place", "where")
 
-    def __init__(self, factory: Any, place: Place | None) -> None:
+    def __init__(self, factory: Any, place: Place) -> None:
         super().__init__()
         self.factory = factory
-        self.place = place
+        self.place: Place = place
         self.calls: repeat[Iterator[T]] | None = None
         self.owner: Any = None
         self.own: Resumable | None = None
@@ -298,17 +299,19 @@ class Past:
     __slots__ = ("factory", "known", "n", "place", "running", "where")
 
     def __init__(self, factory: Any, place: Place, saved: Any, loader: Loader, label: object) -> None:
-        self.factory = factory
+        self.factory: Any = factory
         self.place: Place = place
         self.where: str = f"{loader.where}[{label!r}]"
         self.running: Running[Any] | None = None
+        self.n: int
+        self.known: Any
         self.n, self.known = (saved, None) if isinstance(saved, int) else saved
         if isinstance(self.known, str | None):
             if hasattr(factory, "_start"):
                 raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
         else:
             self.running = begin(factory, place)
-            loader.running(self.running, saved, label)
+            loader.running(self.running, [self.n, self.known], label)
 
     def save(self, saver: Saver) -> Any:
         """The state that it was read from."""
@@ -409,7 +412,8 @@ class Stream(chain[T]):
         """
         if isinstance(self, _Closed):
             raise RuntimeError("state_dict: the stream is closed; take its state before it is closed")
-        root, running = self._root, self._running
+        running: Any = self._running
+        root = self._root
         if hasattr(running, "root"):  # a resumed stream is saved as what it goes on with
             root, running = running.root, running.upstream
         if is_busy(self._running):

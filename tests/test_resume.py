@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import ALL, ROWS, Fault, Raises, Tree, grow, lengths, noise, numbers, outcomes, trees
 
-from pescador_fn import map_items, resume, seeded, source
+from pescador_fn import resume, seeded, source
 
 
 @source
