@@ -147,7 +147,20 @@ class Slots(dict[int, Iterator[Any]]):
     faster where streams are many, and whose unopened slots are empty.
     """
 
-    __slots__ = ("children", "failed", "fresh", "function", "left", "number", "parts", "passes", "past", "place", "row")
+    __slots__ = (
+        "children",
+        "failed",
+        "fresh",
+        "function",
+        "left",
+        "number",
+        "parts",
+        "passes",
+        "past",
+        "place",
+        "row",
+        "stateful",
+    )
 
     left: Callable[[], int]
 
@@ -159,6 +172,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.number: int = 0  # the pass of all streams that `passes` does not name
         self.passes: dict[int, int] = {}
         self.children: dict[int, tuple[Any, Running[Any] | None]] = {}  # what has the `close`, and the state
+        self.stateful: bool = False  # whether any of them has had a state
         self.failed: set[int] = set()
         self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
@@ -180,6 +194,7 @@ class Slots(dict[int, Iterator[Any]]):
             check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
         self.children[index] = owner, running
+        self.stateful |= running is not None
         self.fresh = self.left()
         if self.row is None:  # last, so that a signal before it leaves the slot to be opened again
             self[index] = items
@@ -248,18 +263,18 @@ class Slots(dict[int, Iterator[Any]]):
 
     def save(self, saver: Saver, counts: Callable[[list[int]], list[int]]) -> Any:
         """The open streams: which, in which pass, and how far, for which ``counts`` gives the calls of some."""
-        opened = sorted(self.children)
+        n = len(self.parts)
+        opened = list(range(n)) if len(self.children) == n else sorted(self.children)
         states: list[Any] = counts(opened)
-        children = [self.children[index][1] for index in opened]
-        if saver.verify or any(children):
+        if saver.verify or self.stateful:
             states = [
-                save_child(saver, self.parts.items[index], self._place(index), child, n)
-                for index, child, n in zip(opened, children, states, strict=True)
+                save_child(saver, self.parts.items[index], self._place(index), self.children[index][1], calls)
+                for index, calls in zip(opened, states, strict=True)
             ]
         opened += self.past
         states += [past.save(saver) for past in self.past.values()]
         key = self.parts.key
-        which = None if opened == list(range(len(self.parts))) else list(map(key, opened))
+        which = None if opened == list(range(n)) else list(map(key, opened))
         passes = [[key(index), number] for index, number in self.passes.items() if index in self.children or self.past]
         return [which, passes, states]
 
@@ -281,5 +296,6 @@ class Slots(dict[int, Iterator[Any]]):
             index, past = next(iter(self.past.items()))
             items, owner, running = past.open()
             self.children[index] = owner, running
+            self.stateful |= running is not None
             self.put(index, items)
             del self.past[index]

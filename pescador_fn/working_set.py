@@ -104,8 +104,10 @@ class WorkingSet(Loop[T]):
             if active is not None:
                 (stream, number, quota), calls, _, running = active
                 left = calls.__length_hint__()
-                place = Place(self.place, self.node.of.label(stream), number)
-                child = save_child(saver, self.factories[stream], place, running, quota - left)
+                child: Any = quota - left
+                if running is not None or saver.verify:
+                    place = Place(self.place, self.node.of.label(stream), number)
+                    child = save_child(saver, self.factories[stream], place, running, child)
                 streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, quota - left])
         return [draw, self.ended, streams, self.schedule.save()]
 
