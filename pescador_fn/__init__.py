@@ -5,16 +5,18 @@ Nothing is opened, loaded or drawn until the factory is called, and each call st
 """
 
 from pescador_fn.batches import batch, unbatch
-from pescador_fn.buffers import cache, shuffle
+from pescador_fn.caching import cache
 from pescador_fn.chained import chain_mux
 from pescador_fn.curried import pipe
+from pescador_fn.cycling import cycle
 from pescador_fn.errors import ReplayMismatch, StateMismatch
 from pescador_fn.factory import Factories, Factory, Node
-from pescador_fn.items import cycle, filter_items, map_items, skip, take
+from pescador_fn.items import filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
 from pescador_fn.mux import shuffled_mux
 from pescador_fn.resuming import resume
 from pescador_fn.shape import label, lift, seeded
+from pescador_fn.shuffling import shuffle
 from pescador_fn.sources import Source, source
 from pescador_fn.stochastic import stochastic_mux
 from pescador_fn.stream import Stream

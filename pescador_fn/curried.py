@@ -20,13 +20,15 @@ import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 import pescador_fn.batches as batches
-import pescador_fn.buffers as buffers
+import pescador_fn.caching as caching
 import pescador_fn.chained as chained
+import pescador_fn.cycling as cycling
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
 import pescador_fn.resuming as resuming
 import pescador_fn.shape as shape
+import pescador_fn.shuffling as shuffling
 import pescador_fn.stochastic as stochastic
 import pescador_fn.turns as turns
 from pescador_fn.legible import fold, named
@@ -166,13 +168,13 @@ map_items: Final = stage(items.map_items)
 filter_items: Final = stage(items.filter_items)
 take: Final = stage(items.take)
 skip: Final = stage(items.skip)
-cycle: Final = stage(items.cycle)
+cycle: Final = stage(cycling.cycle)
 tuples: Final = stage(keys.tuples)
 keras_tuples: Final = stage(keys.keras_tuples)
 batch: Final = stage(batches.batch)
 unbatch: Final = stage(batches.unbatch)
-shuffle: Final = stage(buffers.shuffle)
-cache: Final = stage(buffers.cache)
+shuffle: Final = stage(shuffling.shuffle)
+cache: Final = stage(caching.cache)
 seeded: Final = stage(shape.seeded)
 label: Final = stage(shape.label)
 resume: Final = stage(resuming.resume)

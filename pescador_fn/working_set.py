@@ -12,19 +12,17 @@ at all does the loop stop, and ``more`` looks into it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from functools import partial
-from itertools import accumulate, chain, repeat
-from operator import getitem, mul
+from itertools import chain, repeat
+from operator import getitem
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import proxy
 
 import pescador_fn.drawing as drawing
-from pescador_fn.drawing import PERIOD
 from pescador_fn.factory import Node, check_part
 from pescador_fn.loop import Loop
-from pescador_fn.schedule import Activation, Exhaustive, Schedule
+from pescador_fn.schedule import Activation, Schedule
 from pescador_fn.seeds import Place
 from pescador_fn.stream import EMPTY, FOREVER, Past, Running, adopt, close_all, flow, raising, save_child
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
     from pescador_fn.state import Loader, Saver
 
-__all__ = ["ByWeight", "WorkingSet"]
+__all__ = ["Row", "WorkingSet"]
 
 T = TypeVar("T")
 
@@ -282,86 +280,3 @@ class WorkingSet(Loop[T]):
         owners = self.held()
         self.active = [None] * len(self.active)
         close_all(owners)
-
-
-class ByWeight(WorkingSet[T]):
-    """The executor of an exhaustive mux with weights, whose picks change with every stream that opens.
-
-    The block holds uniform numbers; `bisect` in the running sums of the open streams' weights makes slots of them, one
-    draw at a time and in C. The draw that found a stream at its end is spent: it was drawn by the weight of that one.
-    So slots hold one stream each, and `more` puts the next there.
-    """
-
-    __slots__ = ("sums", "total")
-
-    schedule: Exhaustive
-
-    def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
-        super().__init__(node, place, schedule)
-        self.sums = [1.0]
-        self.total = [1.0]  # in a list, where the plumbing sees it change
-
-    def pulling(self, slot: Callable[[Any], Iterator[T]]) -> Iterator[T]:
-        marks = map(mul, self.index, map(self.total.__getitem__, repeat(0)))
-        return map(next, map(slot, map(bisect_right, repeat(self.sums), marks)))
-
-    def pulls(self, slot: int) -> Iterator[T]:
-        active = self.active[slot]
-        if active is None:
-            return EMPTY
-        calls = active[1]
-        return map(next, chain(calls, self.ends[slot]) if slot in self.ends else calls)
-
-    def more(self, slots: Row[T], items: Iterator[T]) -> Iterator[T] | None:
-        left = self.left()
-        if not left:
-            return None if self.ended else self.lay_from(self.following, items)
-        schedule = self.schedule
-        slot = bisect_right(self.sums, self.block[-1 - left] * self.total[0])
-        before = self.active[slot]
-        if before is None and slot not in schedule.open_slots:
-            return items  # the draw is spent
-        version = schedule.version
-        self.cut = False
-        try:
-            opened = self.renew(slot)
-        except StopIteration:
-            if not schedule.open_slots:
-                self.close()
-                return None
-            self.weigh(slot)
-            return items
-        if self.active[slot] is None or self.active[slot] is before:
-            next(opened)  # raises the error that `renew` met
-        slots[slot] = opened
-        if version == schedule.version:
-            self.seek(len(self.block) - 1 - left)
-        return items
-
-    def weigh(self, slot: int) -> None:
-        """Draw by the weights of the streams that are open now, which have changed from ``slot`` on."""
-        self.version = self.schedule.version
-        sums, weights = self.sums, self.schedule.slot_weights
-        if slot:
-            sums[slot - 1 :] = accumulate(weights[slot:], initial=sums[slot - 1])
-        else:
-            sums[:] = accumulate(weights)
-        self.total[0] = sums[-1]
-        if not sums[-1]:
-            self.close()
-            raise ValueError(
-                f"stochastic_mux: weights({self.schedule.read}) is 0 for every open stream, so nothing can be drawn; "
-                "keep the weight of a stream positive until it has ended"
-            )
-
-    def lay_block(self, draw: int) -> None:
-        schedule = self.schedule
-        span = self.size
-        if self.dated:
-            span = min(span, PERIOD - draw % PERIOD)
-            schedule.reread(draw)
-        self.draw, self.following = draw, draw + span
-        self.size = min(self.size * 4, drawing.block_sizes[1])
-        self.lay(schedule.words["picks"].uniforms(draw, span).tolist(), 2.0)  # beyond every sum: the empty slot
-        if schedule.open_slots:
-            self.weigh(0)
