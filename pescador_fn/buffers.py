@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
+from pescador_fn.below import Stage
 from pescador_fn.drawing import Ints, Words
 from pescador_fn.items import ordinal
-from pescador_fn.stream import Stage, flow
+from pescador_fn.running import flow
 from pescador_fn.tape import Ages, Tape
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.drawing import PERIOD
-from pescador_fn.stream import EMPTY
+from pescador_fn.running import EMPTY
 from pescador_fn.working_set import Row, WorkingSet
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pescador_fn.below import Past, adopt, open_child, save_child
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
+from pescador_fn.running import FOREVER, Running, close_all, flow, raising
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver
-from pescador_fn.stream import FOREVER, Past, Running, adopt, close_all, flow, open_child, raising, save_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pescador_fn.below import begin
 from pescador_fn.errors import check_count
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import ordinal
-from pescador_fn.stream import EMPTY, FOREVER, Running, begin, flow
+from pescador_fn.running import EMPTY, FOREVER, Running, flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

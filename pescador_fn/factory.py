@@ -20,9 +20,11 @@ from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.sources import Source, SourceFunction, same
 from pescador_fn.state import describe, digest
-from pescador_fn.stream import Opened, Running, Stream
+from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
+    from pescador_fn.below import Opened
+    from pescador_fn.running import Running
     from pescador_fn.seeds import Place
 
 __all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]

@@ -6,9 +6,10 @@ from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pescador_fn.below import Stage
 from pescador_fn.errors import check_count, show
 from pescador_fn.factory import Factory, Node, check_part
-from pescador_fn.stream import Stage, flow, raising
+from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

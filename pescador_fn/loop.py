@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from pescador_fn.below import Past, open_child, save_child
 from pescador_fn.factory import Node, Parts, check_part
+from pescador_fn.running import EMPTY, Running, close_all, flow
 from pescador_fn.seeds import Place
-from pescador_fn.stream import EMPTY, Past, Running, close_all, flow, open_child, save_child
 
 if TYPE_CHECKING:
     from pescador_fn.state import Loader, Saver

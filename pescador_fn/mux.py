@@ -12,8 +12,8 @@ from pescador_fn.drawing import PERIOD, Ints, Table, Weights, Words, check_weigh
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.loop import Counts, Open
+from pescador_fn.running import close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

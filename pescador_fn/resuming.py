@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pescador_fn.below import Stage
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.seeds import Root
 from pescador_fn.state import Loader, check_state
-from pescador_fn.stream import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

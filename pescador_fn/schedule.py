@@ -16,7 +16,7 @@ import numpy as np
 
 import pescador_fn.drawing as drawing
 from pescador_fn.drawing import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, systematic
-from pescador_fn.stream import FOREVER
+from pescador_fn.running import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
+from pescador_fn.below import Leaf, Opened, adopt
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.stream import Leaf, Opened, Stream, adopt
+from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -15,8 +15,8 @@ from pescador_fn.single_active import SingleActive
 from pescador_fn.working_set import WorkingSet
 
 if TYPE_CHECKING:
+    from pescador_fn.running import Running
     from pescador_fn.seeds import Place
-    from pescador_fn.stream import Running
 
 __all__ = ["stochastic_mux"]
 

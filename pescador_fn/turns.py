@@ -9,8 +9,8 @@ from pescador_fn.drawing import Words
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
 from pescador_fn.loop import Open
+from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import EMPTY, close_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

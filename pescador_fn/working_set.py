@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import proxy
 
 import pescador_fn.drawing as drawing
+from pescador_fn.below import Past, adopt, save_child
 from pescador_fn.factory import Node, check_part
 from pescador_fn.loop import Loop
+from pescador_fn.running import EMPTY, FOREVER, Running, close_all, flow, raising
 from pescador_fn.schedule import Activation, Schedule
 from pescador_fn.seeds import Place
-from pescador_fn.stream import EMPTY, FOREVER, Past, Running, adopt, close_all, flow, raising, save_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
