@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import Stage
@@ -24,14 +24,16 @@ T = TypeVar("T")
 class _Resumed(Stage[T]):
     """The stream below, begun at a state; its randomness is that of the stream that was saved."""
 
-    __slots__ = ("root",)
+    __slots__ = ("notes", "root")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         state = node.options["state"]
         self.root = Root(state["seed"])
         del place  # it had a place of its own
         super().__init__(node, self.root)
-        Loader(state["stages"]).running(self.upstream, copy.deepcopy(state["at"]))
+        loader = Loader(state["stages"])
+        loader.running(self.upstream, state["at"])
+        self.notes = loader.notes
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.upstream)
@@ -50,7 +52,8 @@ def resume(factory: Factory[T], state: Mapping[str, Any]) -> Node[T]:
 
     Nothing of the items is in a state. What is open is opened again, and pulled as often as it had been before: of a
     `stochastic_mux` about ``n_active * rate`` items, however many had passed; of a `shuffle` or a `cache` what came
-    since its oldest item; of what was made by `lift`, all. Sources that take ``start``, `rows` and `draws` are not
+    since a note that is older than all it holds, and notes are spaced in time, so that they cost at most two hundredths
+    of it; of what was made by `lift`, all. Sources that take ``start``, `rows` and `draws` are not
     pulled again. The streams can be saved and resumed in their turn.
 
     Where a mux has its factories by name, streams that are not open may have been added or removed since, but not to or
@@ -80,5 +83,6 @@ def resume(factory: Factory[T], state: Mapping[str, Any]) -> Node[T]:
     if isinstance(part, Node) and part.build is resume:
         part = part.of
     node: Node[T] = Node(resume, _Resumed, part, state=check_state(state))
-    node._start(Root())
+    for note in _Resumed(node, Root()).notes:
+        warnings.warn(note, stacklevel=2)
     return node

@@ -11,9 +11,7 @@ The state of a stage has in it, in the same form, those of what is open below it
 
 from __future__ import annotations
 
-import json
 import pickle
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
@@ -79,11 +77,12 @@ class Saver:
 class Loader:
     """Reads one state: holds what is read against the pipeline, and knows where in it the reading is."""
 
-    __slots__ = ("path", "stages")
+    __slots__ = ("notes", "path", "stages")
 
     def __init__(self, stages: list[dict[str, Any]]) -> None:
         self.stages = stages
         self.path: list[str] = []
+        self.notes: list[str] = []  # what fits, and its user should know
 
     @property
     def where(self) -> str:
@@ -111,13 +110,12 @@ class Loader:
         renamed = theirs.get("names") != ours.get("names")
         if renamed and ours.get("mode") != "exhaustive":
             # Other streams, other odds: what is open goes on, and the draws are those of the new pipeline.
-            warnings.warn(
+            self.notes.append(
                 f"resume: {self.where}: streams were added or removed since the state was taken; "
-                "those that are open go on, and draws from here on are not those of the saved run",
-                stacklevel=2,
+                "those that are open go on, and draws from here on are not those of the saved run"
             )
             theirs, ours = ({**one, **dict.fromkeys(_BY_NAMES)} for one in (theirs, ours))
-        for key in [*ours, *theirs]:
+        for key in ["names", *ours, *theirs]:
             if theirs.get(key) != ours.get(key):
                 raise self.mismatch(_differ(key, ours.get(key), theirs.get(key)))
 
@@ -205,10 +203,16 @@ def catch_up(items: Iterator[Any], n: int, known: str | None, where: str, *, end
     return given < n
 
 
+def _text(value: Any) -> str:
+    """Plain data as JSON, always in the same way."""
+    import json  # here, because few programs take a state, and all import this package
+
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def digest(value: Any) -> str:
     """A short digest of plain data."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=6).hexdigest()
+    return blake2b(_text(value).encode(), digest_size=6).hexdigest()
 
 
 def describe(value: Any) -> Any:
@@ -229,6 +233,8 @@ def describe(value: Any) -> Any:
 
 def plain(state: Any) -> Any:
     """A state as `json` gives it back; ``None`` where that is another, or none."""
+    import json
+
     try:
         same = json.loads(json.dumps(state))
     except (TypeError, ValueError):
@@ -271,8 +277,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sum(state: dict[str, Any]) -> str:
-    text = json.dumps(state, sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    return blake2b(_text(state).encode(), digest_size=8).hexdigest()
 
 
 def check_state(state: Any) -> dict[str, Any]:

@@ -80,12 +80,12 @@ class Stream(chain[T]):
             root, running = running.root, running.upstream
         if is_busy(self._running):
             raise RuntimeError(_BUSY)
+        alone = threading.active_count() == 1
+        before = None if alone else Saver().running(running)
         saver = Saver(verify=verify)
         at = saver.running(running)
         # Another thread may have pulled meanwhile.
-        if threading.active_count() > 1 and (
-            is_busy(self._running) or Saver(verify=False).running(running)[1] != at[1]
-        ):
+        if not alone and (is_busy(self._running) or Saver().running(running) != before):
             raise RuntimeError(_BUSY)
         return pack({"pescador_fn": VERSION, "seed": root.entropy(), "stages": saver.stages, "at": at})
 
