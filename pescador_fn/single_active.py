@@ -257,7 +257,7 @@ class SingleActive(Schedule):
             elif stream in law.certain:
                 weights[slot] = law.weights[stream]
         table = (
-            None if np.ptp(weights[list(self.open_slots)]) == 0 or not weights.any() else Table(len(weights), weights)
+            None if not weights.any() or np.ptp(weights[list(self.open_slots)]) == 0 else Table(len(weights), weights)
         )
         before = None if self.slot_table is None else self.slot_table.weights
         after = None if table is None else table.weights
