@@ -209,7 +209,7 @@ class _Cycled(Running[T]):
         self.resumed = False  # whether the pass is one that a state names, and not open yet
 
     def __iter__(self) -> Iterator[T]:
-        if self.number < 0 and self.left:
+        if self.number < 0 and self.left and not self.ended:
             self._open()  # here, as under any stage, so that a mux above sees what does not open
             self.cut = False
         elif self.resumed:

@@ -207,7 +207,7 @@ class Leaf(Running[T]):
             try:
                 self._open(*(self.past or (0, None, None)))
             except Exception:
-                self.closed = True  # what does not open has ended
+                self.closed, self.past = True, None  # what does not open has ended
                 raise
             self.past = None
         assert self.calls is not None
