@@ -109,7 +109,7 @@ class _Unbatched(Stage[Any]):
         self.resumed = False  # and not open yet
 
     def __iter__(self) -> Iterator[Any]:
-        batches = iter(self.upstream)
+        batches = self.tape.begin(self.upstream)
         if self.resumed:
             self.pulled -= self.given is not None  # the batch in hand is pulled as any
             replay(batches, self.pulled - self.tape.last, "unbatch", ended=True)
