@@ -330,6 +330,8 @@ class ByWeight(WorkingSet[T]):
             self.weigh(slot)
             return items
         if self.active[slot] is None or self.active[slot] is before:
+            if version != schedule.version and schedule.first[slot] is None:  # it is set again by a signal
+                self.weigh(slot)
             next(opened)  # raises the error that `renew` met
         slots[slot] = opened
         if version == schedule.version:
