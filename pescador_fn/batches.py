@@ -26,28 +26,34 @@ __all__ = ["batch", "unbatch"]
 
 
 class _Batched(Stage[Any]):
-    __slots__ = ("axis", "partial", "rows", "size")
+    __slots__ = ("axis", "over", "partial", "rows", "size")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.rows: list[Any] = []
+        self.over = False  # whether a pull has found the end: one call does, and is the last
         self.size: int = node.options["size"]
         self.partial: bool = node.options["partial"]
         self.axis: int | None = node.options["axis"]
 
     def __iter__(self) -> Iterator[Any]:
+        self.over = False
         return map(self.gather, repeat(iter(self.upstream)))
 
     def gather(self, items: Iterator[Any]) -> Any:
         rows, size = self.rows, self.size
+        if self.over:
+            raise StopIteration
         try:
             rows.extend(islice(items, size - len(rows)))
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
         self.rows = []
-        if len(rows) < size and not (self.partial and rows):
-            raise StopIteration
+        if len(rows) < size:
+            self.over = True
+            if not (self.partial and rows):
+                raise StopIteration
         return collate(rows, self.axis)
 
     def save(self, saver: Saver) -> Any:
@@ -104,7 +110,7 @@ class _Unbatched(Stage[Any]):
         self.resumed = False  # and not open yet
 
     def __iter__(self) -> Iterator[Any]:
-        batches = iter(self.upstream)
+        batches = self.tape.begin(self.upstream)
         if self.resumed:
             self.pulled -= self.given is not None  # the batch in hand is pulled as any
             replay(batches, self.pulled - self.tape.last, "unbatch", ended=True)

@@ -48,7 +48,7 @@ class Drawing(Stage[T]):
 
     def __iter__(self) -> Iterator[T]:
         if self.items is None:
-            self.items = iter(self.upstream)
+            self.items = self.tape.begin(self.upstream)
             if self.past is not None:
                 self.catch_up()
                 self.past = None

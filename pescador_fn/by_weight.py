@@ -57,6 +57,9 @@ class ByWeight(WorkingSet[T]):
         left = self.left()
         if not left:
             return None if self.ended else self.lay_from(self.following, items)
+        if left == self.laid_at:  # an error was this draw's
+            self.laid_at = -1
+            return items
         schedule = self.schedule
         slot = bisect_right(self.sums, self.block[-1 - left] * self.total[0])
         before = self.active[slot]
@@ -73,6 +76,10 @@ class ByWeight(WorkingSet[T]):
             self.weigh(slot)
             return items
         if self.active[slot] is None or self.active[slot] is before:
+            if schedule.first[slot] is None:  # it is set again by a signal, which costs no draw
+                self.laid_at = left
+                if version != schedule.version:
+                    self.weigh(slot)
             next(opened)  # raises the error that `renew` met
         slots[slot] = opened
         if version == schedule.version:
@@ -102,6 +109,7 @@ class ByWeight(WorkingSet[T]):
             span = min(span, PERIOD - draw % PERIOD)
             schedule.reread(draw)
         self.draw, self.following = draw, draw + span
+        self.laid_at = -1
         self.size = min(self.size * 4, drawing.block_sizes[1])
         self.lay(schedule.words["picks"].uniforms(draw, span).tolist(), 2.0)  # beyond every sum: the empty slot
         if schedule.open_slots:

@@ -90,10 +90,14 @@ class Exhaustive(Schedule):
             self.shut(slot)
         return found
 
-    def save(self) -> dict[str, Any]:
+    @property
+    def in_slots(self) -> list[int]:
+        return self.slot_streams
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
         taken = self.taken - (self.at - self.number)
         return {
-            **super().save(),
+            **super().save(opened),
             "read": self.read,
             "taken": taken,
             "started": [*self.started],

@@ -140,25 +140,27 @@ class _Skipped(_Taken[T]):
     def __iter__(self) -> Iterator[T]:
         items = iter(self.upstream)
         self.calls = repeat(items, self.calls.__length_hint__())
-        return flow(_Skip(map(next, self.calls), items).refill)
+        return flow(_Skip(self.calls, items).refill)
 
 
 class _Skip:
     """Passes over the head, then hands out the rest once."""
 
-    __slots__ = ("head", "rest")
+    __slots__ = ("calls", "head", "rest")
 
-    def __init__(self, head: Iterator[Any], rest: Iterator[Any]) -> None:
-        self.head = head
+    def __init__(self, calls: repeat[Any], rest: Iterator[Any]) -> None:
+        self.calls = calls
+        self.head = map(next, calls)
         self.rest: Iterator[Any] | None = rest
 
     def refill(self) -> Iterator[Any] | None:
+        left = self.calls.__length_hint__()
         try:
-            deque(self.head, maxlen=0)
+            last = deque(enumerate(self.head, 1), maxlen=1)
         except BaseException as error:
             return raising(error)
         rest, self.rest = self.rest, None
-        return rest
+        return None if left > (last[0][0] if last else 0) else rest  # one call finds the end, and is the last
 
 
 def skip(factory: Factory[T], n: int) -> Node[T]:

@@ -277,13 +277,16 @@ class Slots(dict[int, Iterator[Any]]):
         key = self.parts.key
         which = None if opened == list(range(n)) else list(map(key, opened))
         passes = [[key(index), number] for index, number in self.passes.items() if index in self.children or self.past]
-        return [which, passes, states]
+        return [which, passes, states, list(map(key, sorted(self.failed)))]
 
     def load(self, state: Any, loader: Loader) -> None:
         """Note the streams that were open."""
-        which, passes, states = state
+        which, passes, states, failed = state
         index_of, parts = partial(loader.index, self.parts), self.parts
         self.passes = {index_of(key): number for key, number in passes}
+        for index in loader.indices(parts, failed):
+            self.failed.add(index)
+            self.put(index, EMPTY)
         indices = range(len(parts)) if which is None else map(index_of, which)
         for index, saved in zip(indices, states, strict=True):
             self.past[index] = Past(parts.items[index], self._place(index), saved, loader, parts.label(index))

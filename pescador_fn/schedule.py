@@ -107,17 +107,24 @@ class Schedule:
         other.drop_candidates()
         return other
 
-    def save(self) -> dict[str, Any]:
-        """Where it stands, as plain data."""
+    @property
+    def in_slots(self) -> list[int]:
+        """The stream last named for each slot, -1 for none; empty where nothing depends on it."""
+        return []
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
+        """Where it stands, as plain data; ``opened`` are the slots whose streams are open."""
         key = self.node.of.key
         shut = [slot for slot in range(self.prepared.n_slots) if slot not in self.open_slots]
         waiting = [[slot, key(found[0]), *found[1:]] for slot, found in enumerate(self.first) if found is not None]
+        in_slots = [(slot, stream) for slot, stream in enumerate(self.in_slots) if slot not in opened and stream >= 0]
         return {
             "number": self.number,
             "dead": list(map(key, sorted(self.dead))),
             "shut": shut,
             "unlaid": [slot for slot in shut if slot not in self.laid],
             "first": waiting,
+            "unopened": [[slot, key(stream)] for slot, stream in in_slots if self.first[slot] is None],
         }
 
     def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
@@ -132,6 +139,8 @@ class Schedule:
         for slot, name, number, quota in state["first"]:
             streams[slot] = loader.index(parts, name)
             self.first[slot] = streams[slot], number, quota
+        for slot, name in state["unopened"]:
+            streams.update((slot, stream) for stream in loader.indices(parts, [name]))
 
     def picks(self, draw: int, size: int) -> list[int]:
         """The slots of the draws from ``draw`` on."""
@@ -251,9 +260,9 @@ class WithReplacement(Schedule):
         self.tabled = frozenset(self.dead)
         self.lost = 0.0
 
-    def save(self) -> dict[str, Any]:
+    def save(self, opened: set[int]) -> dict[str, Any]:
         tabled = list(map(self.node.of.key, sorted(self.tabled)))
-        return {**super().save(), "tabled": tabled, "lost": self.lost, "read": self.read}
+        return {**super().save(opened), "tabled": tabled, "lost": self.lost, "read": self.read}
 
     def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
         super().load(state, loader, streams)

@@ -66,18 +66,25 @@ class _Lifted(Stage[T]):
 
     def __iter__(self) -> Iterator[T]:
         if self.calls is None:  # once: a lifted function's memory cannot be laid again
-            options = self.node.options
-            lifted: Any = self.node.build
-            made = lifted.fn(iter(self.upstream), *options["*options"], **options["**options"])
-            items = iter(made)
-            self.owner = items if hasattr(items, "close") else None
-            if self.ended:
-                items = EMPTY
-            else:
-                given, _ = replay(items, self.past, self.where, ended=True)
-                self.ended = given < self.past
+            items: Iterator[T] = EMPTY
+            if not self.ended:
+                try:
+                    items = self._open()
+                except Exception:
+                    self.ended = True  # what does not open has ended
+                    raise
             self.calls = itertools.repeat(items, FOREVER - self.past)
         return map(next, self.calls)
+
+    def _open(self) -> Iterator[T]:
+        """Call the function, and bring what it made to where it was."""
+        options = self.node.options
+        lifted: Any = self.node.build
+        items: Iterator[T] = iter(lifted.fn(iter(self.upstream), *options["*options"], **options["**options"]))
+        self.owner = items if hasattr(items, "close") else None
+        given, _ = replay(items, self.past, self.where, ended=True)
+        self.ended = given < self.past
+        return items
 
     def held(self) -> Iterable[Any]:
         return self.upstream, self.owner

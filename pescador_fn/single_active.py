@@ -200,10 +200,14 @@ class SingleActive(Schedule):
         alive = law.count - (len(self.dead) - self.tabled)
         return self._outsider() if alive > len(self.active) else None
 
-    def save(self) -> dict[str, Any]:
+    @property
+    def in_slots(self) -> list[int]:
+        return self.members
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
         key = self.node.of.key
         return {
-            **super().save(),
+            **super().save(opened),
             "tabled": list(map(key, sorted(self.left_out))),
             "tabled_at": self.tabled_at,
             "lost": self.lost,

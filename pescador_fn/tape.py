@@ -10,11 +10,14 @@ Items in a buffer cannot be saved. They are pulled again, from a snapshot that i
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.state import Loader, Saver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Ages", "Tape"]
 
@@ -34,6 +37,14 @@ class Tape:
     def is_due(self, number: int, least: int = 1) -> bool:
         """Whether ``least`` numbers and some time have passed since the last snapshot."""
         return number - self.last >= least and perf_counter() >= self.due
+
+    def begin(self, below: Any) -> Iterator[Any]:
+        """Open the stream below; one that does not open has ended, and a state is to know."""
+        try:
+            return iter(below)
+        except Exception:
+            self.note(self.last, below)
+            raise
 
     def note(self, number: int, below: Any, beside: Any = None) -> None:
         """Take a snapshot; ``beside`` is what the buffer wants to know of itself at the time."""

@@ -108,7 +108,7 @@ class WorkingSet(Loop[T]):
                     place = Place(self.place, self.node.of.label(stream), number)
                     child = save_child(saver, self.factories[stream], place, running, child)
                 streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, quota - left])
-        return [draw, self.ended, streams, self.schedule.save()]
+        return [draw, self.ended, streams, self.schedule.save({slot for slot, *_ in streams})]
 
     def load(self, state: Any, loader: Loader) -> None:
         draw, self.ended, streams, schedule = state
