@@ -11,6 +11,7 @@ from pescador_fn.curried import pipe
 from pescador_fn.cycling import cycle
 from pescador_fn.errors import ReplayMismatch, StateMismatch
 from pescador_fn.factory import Factories, Factory, Node
+from pescador_fn.indexed import draws, rows
 from pescador_fn.items import filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
 from pescador_fn.mux import shuffled_mux
@@ -34,6 +35,7 @@ __all__ = [
     "cache",
     "chain_mux",
     "cycle",
+    "draws",
     "filter_items",
     "keras_tuples",
     "label",
@@ -42,6 +44,7 @@ __all__ = [
     "pipe",
     "resume",
     "round_robin_mux",
+    "rows",
     "seeded",
     "shuffle",
     "shuffled_mux",

@@ -56,6 +56,9 @@ class _Batched(Stage[Any]):
                 raise StopIteration
         return collate(rows, self.axis)
 
+    def jump(self, n: int) -> bool:
+        return self.upstream.jump(n * self.size)
+
     def save(self, saver: Saver) -> Any:
         if self.rows:
             raise RuntimeError("state_dict: batch: a signal left a batch half full; pull it, then take the state")

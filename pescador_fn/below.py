@@ -141,6 +141,14 @@ class Leaf(Running[T]):
         described: dict[str, Any] = getattr(self.factory, "described", _OPAQUE)
         return described
 
+    def jump(self, n: int) -> bool:
+        if self.calls is not None or self.closed or (self.past or (0, None))[1] is not None:
+            return False
+        if not hasattr(self.factory, "_open") or not self.factory.function.wants_start:
+            return False
+        self.past = n, None, None
+        return True
+
     def save(self, saver: Saver) -> Any:
         """The calls so far; whether they have found the end, or a state of the iterator's own; what verifies them."""
         if self.past is not None:

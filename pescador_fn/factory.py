@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pescador_fn.running import Running
     from pescador_fn.seeds import Place
 
-__all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
+__all__ = ["Data", "Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -91,7 +91,7 @@ class Node(Generic[T]):
         """What the stage is, as plain data: what a state is held against. Made when first asked for and kept."""
         if self._described is None:
             about: dict[str, Any] = {"": self.build.__name__}
-            if isinstance(self.of, Parts):
+            if isinstance(self.of, Parts | Data):
                 about |= self.of.described()
             about |= {name: describe(value) for name, value in self.options.items()}
             object.__setattr__(self, "_described", about)
@@ -117,7 +117,7 @@ class Node(Generic[T]):
         return hash((self.build, tuple(self.options), self.options.get("seed")))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        of = self.of.given() if isinstance(self.of, Parts) else self.of
+        of = self.of.given() if isinstance(self.of, Parts | Data) else self.of
         return _rebuild, (self.build, of, dict(self.options))
 
     def __repr__(self) -> str:
@@ -202,6 +202,42 @@ class Parts(Generic[T]):
         if len(self) > most:
             some.append(f"… {len(self) - most:,} more")
         return fold("", some, "[]" if self.names is None else "{}")
+
+
+class Data(Generic[T]):
+    """What has ``len`` and ``[]``, known to states by its length only."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def described(self) -> dict[str, Any]:
+        """How many rows, and nothing of what is in them: there may be terabytes."""
+        return {"rows": len(self.rows)}
+
+    def given(self) -> Any:
+        """As it was given, for pickling."""
+        return self.rows
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Data):
+            return NotImplemented
+        if self.rows is other.rows:
+            return True
+        if isinstance(self.rows, np.ndarray) or isinstance(other.rows, np.ndarray):
+            return same(self.rows, other.rows)
+        try:
+            equal = self.rows == other.rows
+        except Exception:  # lists of arrays do not compare
+            return False
+        return isinstance(equal, bool | np.bool_) and bool(equal)  # tensors and the like compare row by row
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        many = isinstance(self.rows, list | tuple) and len(self.rows) > 6
+        return f"<{type(self.rows).__name__} of {len(self.rows):,}>" if many else named(self.rows)
 
 
 def _key(name: Any) -> str:

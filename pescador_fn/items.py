@@ -105,6 +105,13 @@ class _Taken(Stage[T]):
     def done(self) -> bool:
         return not self.calls.__length_hint__() or self.upstream.done
 
+    def jump(self, n: int) -> bool:
+        most = self.node.options["n"]
+        if not self.upstream.jump(min(n, most)):
+            return False
+        self.calls = repeat(None, most - min(n, most))
+        return True
+
     def save(self, saver: Saver) -> Any:
         return [self.calls.__length_hint__(), saver.running(self.upstream)]
 
@@ -138,9 +145,19 @@ class _Skipped(_Taken[T]):
         return self.upstream.done
 
     def __iter__(self) -> Iterator[T]:
+        left = self.calls.__length_hint__()
+        if left and left == self.node.options["n"]:  # nothing has been pulled
+            self.jump(0)  # twice is as good as once, if a signal comes between
+            left = self.calls.__length_hint__()
         items = iter(self.upstream)
-        self.calls = repeat(items, self.calls.__length_hint__())
-        return flow(_Skip(self.calls, items).refill)
+        self.calls = repeat(items, left)
+        return flow(_Skip(self.calls, items).refill) if left else items
+
+    def jump(self, n: int) -> bool:
+        if not self.upstream.jump(self.node.options["n"] + n):
+            return False
+        self.calls = repeat(None, 0)
+        return True
 
 
 class _Skip:
@@ -165,6 +182,10 @@ class _Skip:
 
 def skip(factory: Factory[T], n: int) -> Node[T]:
     """All but the first ``n`` items, which are pulled and dropped at the first ``next``.
+
+    Where the place of an item is known they are not pulled: `rows`, `draws` and sources that take ``start`` begin at
+    item ``n``, at no cost, also below `take`, `skip`, `seeded` and `batch`. What is left out is then not read, so it is
+    taken to be sound: an exception that it would have raised is not. Other stages, such as `map_items`, are pulled.
 
     Args:
         factory: of the items.

@@ -58,8 +58,8 @@ def _frames() -> Iterator[FrameType]:
 def _codes(stage: Any) -> Iterator[Any]:
     """The code of the functions that a stage calls."""
     options = getattr(getattr(stage, "node", None), "options", {})
-    for name in _FUNCTIONS:
-        fn = options.get(name)
+    rows = getattr(type(getattr(stage, "data", None)), "__getitem__", None)
+    for fn in [*map(options.get, _FUNCTIONS), rows]:
         while isinstance(fn, functools.partial):
             fn = fn.func
         called = fn if hasattr(fn, "__code__") else vars(type(fn)).get("__call__")

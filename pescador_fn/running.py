@@ -108,6 +108,10 @@ class Running(Generic[T]):
         described: dict[str, Any] = self.node.described
         return described
 
+    def jump(self, n: int) -> bool:  # noqa: ARG002
+        """Stand, before anything is pulled, where ``n`` calls would have led, without making them; whether it can."""
+        return False
+
     def save(self, saver: Saver) -> Any:
         """Where this stage and what is below it stands, as plain data."""
         raise NotImplementedError

@@ -30,6 +30,9 @@ class _Seeded(Stage[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(self.upstream)
 
+    def jump(self, n: int) -> bool:
+        return self.upstream.jump(n)
+
 
 def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
     """Fix the randomness of everything below: every call then gives the same stream.
