@@ -107,7 +107,8 @@ class Loader:
             return
         if theirs[""] != ours[""]:
             raise self.mismatch(f"the state has {theirs['']} here")
-        renamed = theirs.get("names") != ours.get("names")
+        names = theirs.get("names"), ours.get("names")
+        renamed = None not in names and names[0] != names[1]
         if renamed and ours.get("mode") != "exhaustive":
             # Other streams, other odds: what is open goes on, and the draws are those of the new pipeline.
             self.notes.append(
@@ -142,6 +143,8 @@ _BY_NAMES = ("names", "order", "factories", "weights", "parts")  # what differs 
 def _differ(key: str, ours: Any, theirs: Any) -> str:
     if key == "factories":
         return f"{ours} factories, the state has {theirs}"
+    if key == "names" and None in (ours, theirs):
+        return "the factories are a sequence in one and a mapping in the other"
     if key == "names":
         return "other names; where every stream comes once, those that are done are known by their place only"
     if key == "order":
