@@ -303,4 +303,4 @@ def check_state(state: Any) -> dict[str, Any]:
         whole = False
     if not whole:
         raise StateMismatch(f"resume: the state was changed or cut since it was written; {remedy}")
-    return rest
+    return {**state}
