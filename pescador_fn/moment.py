@@ -27,7 +27,7 @@ def is_busy(running: Any) -> bool:
     stages = [running]
     for stage in stages:  # a generator, the common case of what is held, is told by its type, in the least time
         stages += [held for held in stage.held() if type(held) is not GeneratorType and hasattr(held, "held")]
-    known = set(map(id, stages))
+    known = {id(one) for stage in stages for one in (stage, getattr(stage, "slots", None)) if one is not None}
     codes = {code for stage in stages for code in _codes(stage)}
     for frame in _frames():
         if frame.f_code in codes:
