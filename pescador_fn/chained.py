@@ -132,6 +132,7 @@ class _Chained(Running[T]):
                             for item in made:  # the first, to know whether there is one
                                 self.gave = True
                                 return chain((item,), made)
+                            self.since = None
                             self.barren.add(index)
                             continue
                         items, owner, running = adopt(made, factory)
