@@ -159,7 +159,8 @@ class Leaf(Running[T]):
         own = None if self.own is None else plain(self.own.state_dict())
         if own is not None:
             return [n, "own", own]
-        return [n, None, saver.checksum(n, partial(open_at, self.factory, self.place)) if saver.verify else None]
+        verify = saver.verify and n > 0  # what was not called need not be opened
+        return [n, None, saver.checksum(n, partial(open_at, self.factory, self.place)) if verify else None]
 
     def load(self, state: Any, loader: Loader) -> None:
         self.past, self.where = tuple(state), loader.where
@@ -233,7 +234,8 @@ def save_child(saver: Saver, factory: Any, place: Place, running: Running[Any] |
     """The state of one open stream of a mux, from which ``Past`` opens it again."""
     if running is not None:
         return saver.running(running)
-    return [calls, saver.checksum(calls, partial(open_at, factory, place))] if saver.verify else calls
+    verify = saver.verify and calls > 0
+    return [calls, saver.checksum(calls, partial(open_at, factory, place))] if verify else calls
 
 
 class Stage(Running[T]):
