@@ -32,6 +32,7 @@ class _Shuffled(Open[T]):
         "counts",
         "dead",
         "draw",
+        "failed_at",
         "following",
         "kept",
         "laid",
@@ -56,6 +57,7 @@ class _Shuffled(Open[T]):
         self.words = Words(self.place, "picks")
         self.draw = 0  # the number of the block's first draw
         self.following = 0  # the number of the first draw after the block
+        self.failed_at = -1  # how much of the block was left when a stream did not open
         self.kept: Ints | None = None  # the numbers of the block's draws, where some fell on dead streams
         self.size = drawing.block_sizes[0]
         self.dead: set[int] = set()
@@ -76,8 +78,15 @@ class _Shuffled(Open[T]):
             return None if self.ended else self.items
         position = len(self.block) - left - 1
         index = self.block[position]
+        if left == self.failed_at:  # an error was this draw's, as it is where the C loop opens a stream
+            self.failed_at = -1
+            return self.items
         self.cut = False
-        mended = self.slots.mended(index)
+        try:
+            mended = self.slots.mended(index)
+        except Exception:
+            self.failed_at = left
+            raise
         self.cut = True
         if mended:
             self.seek(position)
@@ -145,7 +154,7 @@ class _Shuffled(Open[T]):
                 self.widen()
             self.size = min(self.size * 4, drawing.block_sizes[1])
             if len(indices):
-                self.slots.fresh = -1
+                self.slots.fresh = self.failed_at = -1
                 self.counts.lay(indices, start if self.kept is None else self.kept)
                 return self.lay(indices.tolist())
             start = self.following

@@ -7,6 +7,7 @@ other's items: leaf ``k`` gives ``1000 * k``, ``1000 * k + 1``, ….
 """
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -107,6 +108,60 @@ class Raises(NamedTuple):
 
     after: int
     how: str = "generator"
+
+
+@source
+def jumping(k, length, *, start=0):
+    """The items of leaf ``k``, from any on."""
+    yield from ints(k, length)[start:]
+
+
+@source
+def failing(k, after):
+    """Leaf ``k``, which raises after some items."""
+    yield from ints(k, after)
+    raise Fault(k)
+
+
+class FailsOnce:
+    """The same by an iterator that could go on."""
+
+    def __init__(self, k, after):
+        self.items = iter(ints(k, None))
+        self.left = after
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.left -= 1
+        if self.left == -1:
+            raise Fault(self.left)
+        return next(self.items)
+
+
+class Iterates(NamedTuple):
+    """A factory of iterators that are no generators."""
+
+    kind: Callable[..., Any]
+    k: int
+    length: int | None
+
+    def __call__(self):
+        return self.kind(self.k, self.length)
+
+
+def closed_door():
+    raise Fault("opening")
+
+
+def all_sorts(k, spec):
+    """A leaf of one of the sorts that a state knows, and that a module can import."""
+    if isinstance(spec, Raises):
+        return {"generator": failing(k, spec.after), "iterator": Iterates(FailsOnce, k, spec.after)}.get(
+            spec.how, closed_door
+        )
+    return (numbers, noise, jumping)[k % 3](k, spec) if k % 4 else Iterates(ints, k, spec)
 
 
 # What the rows apply to items.
@@ -291,6 +346,9 @@ def grow(tree, leaf):
 
 
 lengths = st.integers(0, 5) | st.none()
+faulty_in_all_ways = lengths | st.builds(
+    Raises, st.integers(0, 4), st.sampled_from(["generator", "iterator", "opening"])
+)
 
 
 def trees(depth, names=ALL, leaves=lengths):
@@ -323,3 +381,15 @@ def outcomes(stream, n=60):
 def pulls(stream, n=60):
     """The first ``n`` items."""
     return list(itertools.islice(stream, n))
+
+
+# States.
+
+
+def through_json(state):
+    return json.loads(json.dumps(state))
+
+
+def shown(found):
+    """Outcomes that compare: exceptions by what they say."""
+    return [repr(one) if isinstance(one, Exception) else one for one in found]
