@@ -251,8 +251,8 @@ def _against(effort: Effort) -> Table:
     header = ["", *(f"{streams:,} streams, after {n:,} samples" for streams, n in cases)]
     title = (
         "A mix with equal weights over endless opaque sources, resumed: items pulled from the sources up to the first "
-        "item, that one included, and seconds. torchdata's state is taken from the node itself, which copies nothing "
-        "more than it must, and handed to the same process without being written."
+        "item, that one included, and seconds. torchdata's state is taken from the node itself, without a `Loader`, "
+        "and handed to the same process without being written."
     )
     return Table(title, header, rows)
 
