@@ -27,12 +27,13 @@ SHARE = 50  # a snapshot is not taken before this many times the time that the l
 class Tape:
     """Snapshots of the stream below, each with the number at which it was taken; the first is its start."""
 
-    __slots__ = ("due", "last", "snapshots")
+    __slots__ = ("due", "last", "snapshots", "took")
 
     def __init__(self) -> None:
         self.snapshots: list[tuple[int, Any]] = [(0, None)]
         self.last: int = 0
         self.due: float = 0.0
+        self.took: float = float("inf")  # the last snapshot, in seconds
 
     def is_due(self, number: int, least: int = 1) -> bool:
         """Whether ``least`` numbers and some time have passed since the last snapshot."""
@@ -53,7 +54,9 @@ class Tape:
         at = saver.running(below)
         self.snapshots.append((number, {"stages": saver.stages, "at": at, "beside": beside}))
         end = perf_counter()
-        self.last, self.due = number, end + SHARE * (end - start)
+        took = end - start
+        # By the lesser of the last two times, so that a hiccup does not put the next snapshot off.
+        self.last, self.due, self.took = number, end + SHARE * min(took, self.took), took
 
     def prune(self, oldest: int) -> None:
         """Forget what is older than the newest snapshot that is not younger than ``oldest``."""
