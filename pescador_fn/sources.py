@@ -121,6 +121,8 @@ class SourceFunction(Generic[T]):
 
     def __init__(self, fn: Callable[..., Iterable[T]]) -> None:
         functools.update_wrapper(self, fn)
+        if not hasattr(self, "__name__"):  # a partial, or an object that is called
+            self.__name__ = self.__qualname__ = named(fn)
         self.fn = fn
         self.signature: inspect.Signature = inspect.signature(fn)
         parameters = self.signature.parameters.values()

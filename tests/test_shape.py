@@ -641,3 +641,13 @@ def test_importing_brings_in_no_extra():
     code = "import sys, pescador_fn; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"zmq", "torch", "pandas", "scipy", "matplotlib", "cloudpickle"} & set(done.stdout.split())
+
+
+def test_a_source_of_what_has_no_name():
+    def upto(n, *, step=1):
+        yield from range(0, n, step)
+
+    evens = source(functools.partial(upto, step=2))(5)
+    assert list(evens()) == [0, 2, 4]
+    assert "upto" in repr(evens)
+    assert list(cloudpickle.loads(cloudpickle.dumps(evens))()) == [0, 2, 4]

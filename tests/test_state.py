@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 import cloudpickle
@@ -165,19 +166,24 @@ def test_a_state_of_another_pipeline_is_refused(saved, other, words):
     assert "the pipeline that the state was taken of" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [row.name for row in ROWS.values() if row.n > 1])
-def test_a_stage_below_a_mux_is_named(name):
-    """Also where the factories are lazy, and not looked through when the state is read at the top."""
+class Lazily(Sequence):
+    """Factories that are not looked through when the state is read at the top."""
 
-    class Lazily(list):
-        """Not a list to the library, so that it is only indexed."""
+    def __init__(self, *factories):
+        self.factories = factories
 
-    saved, other = (Tree(name, [Tree("take", [None]) for _ in range(3)]) for _ in range(2))
-    saved = grow(saved, all_sorts)
-    other = ROWS[name].build([skip(numbers(k, None), 2) for k in range(3)])
-    state = state_of(saved)
-    with pytest.raises(StateMismatch):
-        next(resume(other, state)())
+    def __len__(self):
+        return len(self.factories)
+
+    def __getitem__(self, index):
+        return self.factories[index]
+
+
+@pytest.mark.parametrize("mux", [shuffled_mux, round_robin_mux, chain_mux, lambda fs: stochastic_mux(fs, 2, 5)])
+def test_a_stage_below_a_mux_is_named(mux):
+    saved, other = (Lazily(*(stage(numbers(k, None), 2000) for k in range(3))) for stage in (take, skip))
+    with pytest.raises(StateMismatch, match=r"_mux\[\d\] → skip: the state has take here"):
+        resume(seeded(mux(other), 0), state_of(seeded(mux(saved), 0)))
 
 
 def signed(state):
