@@ -81,11 +81,11 @@ class Stream(chain[T]):
         if is_busy(self._running):
             raise RuntimeError(_BUSY)
         alone = threading.active_count() == 1
-        before = None if alone else Saver().running(running)
         saver = Saver(verify=verify)
+        before = Saver().running(running) if verify and not alone else None  # without checksums, which take a while
         at = saver.running(running)
         # Another thread may have pulled meanwhile.
-        if not alone and (is_busy(self._running) or Saver().running(running) != before):
+        if not alone and (is_busy(self._running) or Saver().running(running) != (before or at)):
             raise RuntimeError(_BUSY)
         return pack({"pescador_fn": VERSION, "seed": root.entropy(), "stages": saver.stages, "at": at})
 
