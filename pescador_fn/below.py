@@ -84,7 +84,7 @@ class Leaf(Running[T]):
 
     def __init__(self, factory: Any, place: Place) -> None:
         super().__init__()
-        self.factory = factory
+        self.factory: Any = factory
         self.place: Place = place
         self.calls: repeat[Iterator[T]] | None = None
         self.owner: Any = None

@@ -35,15 +35,15 @@ class Drawing(Stage[T]):
 
     def __init__(self, node: Node[T], place: Place, n_slots: int) -> None:
         super().__init__(node, place)
-        self.words = Words(self.place, f"{node.build.__name__} {ordinal(node.build, node.of)}")
-        self.at = 0  # draws before the block and in it
+        self.words: Words = Words(self.place, f"{node.build.__name__} {ordinal(node.build, node.of)}")
+        self.at: int = 0  # draws before the block and in it
         self.index: Any = iter(())
-        self.size = drawing.block_sizes[0]
+        self.size: int = drawing.block_sizes[0]
         self.items: Iterator[T] | None = None
-        self.over = False  # whether a pull has found the end
-        self.n_slots = n_slots
-        self.ages = Ages()
-        self.tape = Tape()
+        self.over: bool = False  # whether a pull has found the end
+        self.n_slots: int = n_slots
+        self.ages: Ages = Ages()
+        self.tape: Tape = Tape()
         self.past: Any = None  # what to draw again, until it is opened
 
     def __iter__(self) -> Iterator[T]:

@@ -36,11 +36,13 @@ class ByWeight(WorkingSet[T]):
     __slots__ = ("sums", "total")
 
     schedule: Exhaustive
+    draw: int
+    following: int
 
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__(node, place, schedule)
-        self.sums = [1.0]
-        self.total = [1.0]  # in a list, where the plumbing sees it change
+        self.sums: list[float] = [1.0]
+        self.total: list[float] = [1.0]  # in a list, where the plumbing sees it change
 
     def pulling(self, slot: Callable[[Any], Iterator[T]]) -> Iterator[T]:
         marks = map(mul, self.index, map(self.total.__getitem__, repeat(0)))
@@ -58,7 +60,7 @@ class ByWeight(WorkingSet[T]):
         if not left:
             return None if self.ended else self.lay_from(self.following, items)
         if left == self.laid_at:  # an error was this draw's
-            self.laid_at = -1
+            self.laid_at: int = -1
             return items
         schedule = self.schedule
         slot = bisect_right(self.sums, self.block[-1 - left] * self.total[0])
@@ -88,7 +90,7 @@ class ByWeight(WorkingSet[T]):
 
     def weigh(self, slot: int) -> None:
         """Draw by the weights of the streams that are open now, which have changed from ``slot`` on."""
-        self.version = self.schedule.version
+        self.version: int = self.schedule.version
         sums, weights = self.sums, self.schedule.slot_weights
         if slot:
             sums[slot - 1 :] = accumulate(weights[slot:], initial=sums[slot - 1])
@@ -110,7 +112,7 @@ class ByWeight(WorkingSet[T]):
             schedule.reread(draw)
         self.draw, self.following = draw, draw + span
         self.laid_at = -1
-        self.size = min(self.size * 4, drawing.block_sizes[1])
+        self.size: int = min(self.size * 4, drawing.block_sizes[1])
         self.lay(schedule.words["picks"].uniforms(draw, span).tolist(), 2.0)  # beyond every sum: the empty slot
         if schedule.open_slots:
             self.weigh(0)

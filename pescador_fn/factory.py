@@ -210,7 +210,7 @@ class Data(Generic[T]):
     __slots__ = ("rows",)
 
     def __init__(self, rows: Any) -> None:
-        self.rows = rows
+        self.rows: Any = rows
 
     def described(self) -> dict[str, Any]:
         """How many rows, and nothing of what is in them: there may be terabytes."""

@@ -193,7 +193,7 @@ class Scatter:
     ROUNDS = 8  # even, so that halves of unequal size are where they were
 
     def __init__(self, n: int, keys: Any) -> None:
-        self.n = np.uint64(n)
+        self.n: np.uint64 = np.uint64(n)
         self.bits: int = max((n - 1).bit_length(), 2)
         self.keys: NDArray[np.uint64] = keys
 

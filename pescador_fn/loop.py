@@ -64,7 +64,7 @@ class Open(Loop[T]):
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
-        self.slots = Slots(node, place)
+        self.slots: Slots = Slots(node, place)
         self.slots[-1] = EMPTY
         self.slots.left = self.left
         self.items: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
@@ -96,7 +96,7 @@ class Counts:
     __slots__ = ("began", "block", "n", "numbers", "since", "sums")
 
     def __init__(self, n: int) -> None:
-        self.n = n
+        self.n: int = n
         self.block: Any = _NOTHING  # the indices that are not counted yet
         self.numbers: Any = 0  # the numbers of their draws, or that of the first
         self.began: dict[int, int] = {}  # slots whose stream was opened again in the block, at which draw

@@ -80,7 +80,7 @@ class Loader:
     __slots__ = ("notes", "path", "stages")
 
     def __init__(self, stages: list[dict[str, Any]]) -> None:
-        self.stages = stages
+        self.stages: list[dict[str, Any]] = stages
         self.path: list[str] = []
         self.notes: list[str] = []  # what fits, and its user should know
 

@@ -73,22 +73,25 @@ class WorkingSet(Loop[T]):
         "version",
     )
 
+    ended: bool
+    cut: bool
+
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__()
         self.node = node
-        self.place = place.pinned(node.options["seed"])
-        self.schedule = schedule(node, self.place)
+        self.place: Place = place.pinned(node.options["seed"])
+        self.schedule: Any = schedule(node, self.place)  # a Schedule; of ByWeight, an Exhaustive
         self.dated: bool = self.schedule.function is not None  # whether the schedule asks at which draw it is
-        self.factories = node.of.items
-        self.names = node.of.names
+        self.factories: Any = node.of.items
+        self.names: Any = node.of.names
         self.active: list[Active | None] = [None] * self.schedule.prepared.n_slots
         self.past: dict[int, tuple[Activation, Past, int]] = {}  # by slot, what a state says was open
         self.ends: dict[int, Any] = {}  # by slot, for quotas of one item: spent where the item was given
-        self.draw = 0  # the number of the block's first draw
-        self.following = 0  # the number of the first draw after it
-        self.size = drawing.block_sizes[0]
-        self.version = 0
-        self.laid_at = -1  # how much of the block was left when a slot was last laid
+        self.draw: int = 0  # the number of the block's first draw
+        self.following: int = 0  # the number of the first draw after it
+        self.size: int = drawing.block_sizes[0]
+        self.version: int = 0
+        self.laid_at: int = -1  # how much of the block was left when a slot was last laid
 
     def held(self) -> Iterable[Any]:
         return [active[2] for active in self.active if active is not None]
