@@ -374,7 +374,7 @@ def test_a_state_is_refused_within_an_item(place):
     asks = Asks()
     built = PLACES[place](asks)
     asks.stream = (built if isinstance(built, pescador_fn.Node) else take(built, 9))()
-    assert len(outcomes(asks.stream, 1100 if "weights" in place else 4)) >= 2
+    assert len(outcomes(asks.stream, 1100 if "weights" in place else 100)) >= 2
     assert asks.n
     asks.stream.state_dict()
 
