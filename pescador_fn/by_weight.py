@@ -38,6 +38,7 @@ class ByWeight(WorkingSet[T]):
     schedule: Exhaustive
     draw: int
     following: int
+    laid_at: int
 
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__(node, place, schedule)
@@ -60,7 +61,7 @@ class ByWeight(WorkingSet[T]):
         if not left:
             return None if self.ended else self.lay_from(self.following, items)
         if left == self.laid_at:  # an error was this draw's
-            self.laid_at: int = -1
+            self.laid_at = -1
             return items
         schedule = self.schedule
         slot = bisect_right(self.sums, self.block[-1 - left] * self.total[0])
