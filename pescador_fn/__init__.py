@@ -7,6 +7,8 @@ Nothing is opened, loaded or drawn until the factory is called, and each call st
 from pescador_fn.batches import batch, unbatch
 from pescador_fn.buffers import cache, shuffle
 from pescador_fn.curried import pipe
+from pescador_fn.engines import parallel, prefetch, shutdown
+from pescador_fn.errors import WorkerDied, WorkerError
 from pescador_fn.factory import Factories, Factory, Node
 from pescador_fn.items import cycle, filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
@@ -23,6 +25,8 @@ __all__ = [
     "Node",
     "Source",
     "Stream",
+    "WorkerDied",
+    "WorkerError",
     "batch",
     "cache",
     "chain_mux",
@@ -32,11 +36,14 @@ __all__ = [
     "label",
     "lift",
     "map_items",
+    "parallel",
     "pipe",
+    "prefetch",
     "round_robin_mux",
     "seeded",
     "shuffle",
     "shuffled_mux",
+    "shutdown",
     "skip",
     "source",
     "stochastic_mux",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 
 import pescador_fn.batches as batches
 import pescador_fn.buffers as buffers
+import pescador_fn.engines as engines
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
@@ -45,7 +46,9 @@ __all__ = [
     "label",
     "lift",
     "map_items",
+    "parallel",
     "pipe",
+    "prefetch",
     "round_robin_mux",
     "seeded",
     "shuffle",
@@ -170,6 +173,8 @@ batch: Final = stage(batches.batch)
 unbatch: Final = stage(batches.unbatch)
 shuffle: Final = stage(buffers.shuffle)
 cache: Final = stage(buffers.cache)
+parallel: Final = stage(engines.parallel)
+prefetch: Final = stage(engines.prefetch)
 seeded: Final = stage(shape.seeded)
 label: Final = stage(shape.label)
 

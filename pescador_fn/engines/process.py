@@ -265,7 +265,9 @@ class InProcess(Running[T]):
 
     def _mine(self) -> Worker:
         if self.owner != os.getpid():
-            raise RuntimeError("parallel: the stream was opened before a fork and belongs to the parent; call its factory again")
+            raise RuntimeError(
+                "parallel: the stream was opened before a fork and belongs to the parent; call its factory again"
+            )
         assert self.worker is not None
         if self.worker.ended:
             raise RuntimeError("parallel: the stream was ended by shutdown(); call its factory again")

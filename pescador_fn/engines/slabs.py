@@ -130,9 +130,7 @@ class Writer:
                 at = used.find(b"\1", start)
                 at = extent.count if at < 0 else at
                 try:
-                    extent.map.madvise(
-                        remove, extent.data + start * extent.capacity, (at - start) * extent.capacity
-                    )
+                    extent.map.madvise(remove, extent.data + start * extent.capacity, (at - start) * extent.capacity)
                 except OSError:  # a file system that cannot
                     return
 

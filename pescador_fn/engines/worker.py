@@ -41,7 +41,7 @@ __all__ = ["importing", "main"]
 
 ROWS = 512  # the most in a message
 BYTES = 65536  # from here on a message is sent
-HOLD_S = 0.0002  # how long rows are held back, when they come fast, though the parent waits
+HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
 SINGLE = 16  # rows sent one by one before any is held back
 LINGER_S = 0.001  # how long rows lie while the generator does not return
 MESSAGES = 64  # the most that are sent and not taken
@@ -224,32 +224,32 @@ class _Run:
                     row = raised(encoder, _unpicklable(item, error))
                 item = None
             call += 1
-            self.add(row)
+            made = self.add(row)
             flag = flags[0]
-            if flag == Control.RESET:
-                return self.drop()
-            n = len(self.rows)
-            if (
-                n >= ROWS
-                or self.made - self.flushed >= BYTES
-                or (flag and (call <= SINGLE or time.monotonic() - self.flushed_s > HOLD_S))
-            ):
+            if flag and (flag == Control.RESET or call <= SINGLE or time.monotonic() - self.flushed_s > HOLD_S):
+                if flag == Control.RESET:
+                    return self.drop()
                 self.flush()
-            if (self.made + self.largest > self.limit or self.sent - words[2] >= MESSAGES) and not self.wait():
+            elif made - self.flushed >= BYTES or len(self.rows) >= ROWS:
+                self.flush()
+            if made > self.limit and not self.wait():
                 return self.drop()
 
     flushed = 0  # bytes, up to the last message
-    limit = 0  # of `made`, as far as is known
+    limit = 0  # of `made`: beyond it, see whether there is room
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row) -> int:
+        """Let a row wait to be sent; the bytes so far."""
         size = row_bytes(row)
-        self.made += size
+        self.made = made = self.made + size
         if size > self.largest:
             self.largest = size
+            self.limit = 0  # room must be left for another as large
         self.rows.append(row)
         if not self.is_armed:
             self.is_armed = True
             self.armed.release()
+        return made
 
     def flush(self) -> None:
         """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
@@ -262,6 +262,8 @@ class _Run:
                 self.flushed += sum(map(row_bytes, rows))
                 self.worker.send(self.number, "items", runs, self.flushed, body)
                 self.sent += 1
+                if self.sent - self.words[2] >= MESSAGES:
+                    self.limit = 0
             self.flushed_s = time.monotonic()
 
     def linger(self) -> None:
@@ -270,10 +272,13 @@ class _Run:
             self.armed.acquire()
             if self.over:
                 return
+            pause = LINGER_S
             while self.rows and not self.over:
                 before = self.sent
-                time.sleep(LINGER_S)
-                if self.sent == before and self.rows and not self.over:
+                time.sleep(pause)
+                if self.sent != before:
+                    pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
+                elif self.rows and not self.over:
                     self.flush()
             self.is_armed = False
             if self.rows:  # added in between
@@ -289,11 +294,11 @@ class _Run:
             if flags[0] == Control.RESET:
                 break
             idle = words[2] == self.sent and flags[0] == Control.WAITING
-            self.limit = words[1] + self.max_bytes
-            room = self.made + self.largest <= self.limit and self.sent - words[2] < MESSAGES
+            limit = words[1] + self.max_bytes - self.largest
+            room = self.made <= limit and self.sent - words[2] < MESSAGES
             if idle or (room and not acknowledged):
-                # What the parent waits for is always made, however large.
-                self.limit = max(self.limit, self.made + self.largest)
+                # What the parent waits for is always made, however large. Beyond the limit, it is asked again.
+                self.limit = max(limit, self.made)
                 break
             if socket.poll(LOOK_S * 1000):
                 socket.recv_multipart()  # a wake-up
