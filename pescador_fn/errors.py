@@ -19,7 +19,7 @@ class WorkerError(RuntimeError):
     """An exception, or an item, that could not be brought from a worker as itself; it says which, and why."""
 
 
-class WorkerDied(WorkerError):
+class WorkerDied(WorkerError):  # noqa: N818, as one says it
     """The process that ran a stream died again and again without an item between; it says how, and at which item."""
 
 

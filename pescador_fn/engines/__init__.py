@@ -1,6 +1,6 @@
 """Work elsewhere: a factory that runs in another process or thread, and yields what it yields.
 
-    wire      how items cross                 slabs    shared memory
+    columns, encoder, wire    how items cross         slabs    shared memory
     launch    how a process begins and ends   worker   what it runs
     pool      worker processes, kept warm     process  a stream in one of them
     thread    a stream in a thread

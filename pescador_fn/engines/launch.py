@@ -8,7 +8,7 @@
       │                                                    │ arms the pipe: its hang-up is SIGKILL to the group
       │◀─── socket: hello ─────────────────────────────────┤
       ┆                                                    ┆
-      ╳ dies, however ── the kernel hangs up the pipe ────▶╳ and everything that it started
+      ✕ dies, however ── the kernel hangs up the pipe ────▶✕ and everything that it started
 
 No fork, so no lock or thread is inherited half-way, and no main guard is needed: nothing is imported but this library.
 Where the system lacks one of Linux's means, the portable one beside it is used: an unlinked file for memory, a thread
@@ -29,9 +29,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Settings", "bound_to", "portable", "settings", "start", "tell"]
+__all__ = ["Settings", "bound_to", "importing", "portable", "settings", "start", "tell"]
 
 portable = False  # whether to do without what only Linux has; the tests set it
+importing = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
 
 Settings = tuple[Any, ...]
 

@@ -32,7 +32,7 @@ def dump(factory: Any, place: Any) -> bytes:
 
 
 def _factory_pickler() -> Any:
-    global _pickler  # noqa: PLW0603, made when it is first needed, since cloudpickle is slow to import
+    global _pickler  # made when it is first needed, since cloudpickle is slow to import
     if _pickler is None:
         import cloudpickle
 

@@ -50,7 +50,7 @@ class Gone(Exception):  # noqa: N818, an event rather than an error
 
 def _new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """The sockets' context: this library's own, never the instance that others share."""
-    global _context  # noqa: PLW0603, it ends with `shutdown`
+    global _context  # it ends with `shutdown`
     if _context is None:
         _context = zmq.Context()
     return _context
@@ -60,7 +60,7 @@ class Worker:
     """One child process, its socket, its memory, its pipe."""
 
     def __init__(self) -> None:
-        global _names  # noqa: PLW0603, a counter
+        global _names  # a counter
         self.pid = os.getpid()  # whose worker it is
         self.pipe = self.memory = self.pidfd = -1
         self.socket: Any = None
@@ -79,7 +79,7 @@ class Worker:
             raise
 
     def _start(self) -> None:
-        global _names  # noqa: PLW0603, a counter
+        global _names  # a counter
         self.settings = launch.settings()
         portable = launch.portable
         read, self.pipe = os.pipe()
@@ -289,7 +289,7 @@ def give_back(worker: Worker) -> None:
 
 def _watch() -> None:
     """See to it that idle workers leave after a while."""
-    global _timer  # noqa: PLW0603, one for all
+    global _timer  # one for all
     with _lock:
         if _timer is None and _idle:
             wait = max(0.01, min(worker.idle_since for worker in _idle) + IDLE_S - time.monotonic())
@@ -300,7 +300,7 @@ def _watch() -> None:
 
 
 def _let_idle_leave() -> None:
-    global _timer  # noqa: PLW0603, one for all
+    global _timer  # one for all
     with _lock:
         _timer = None
         old = [worker for worker in _idle if time.monotonic() - worker.idle_since >= IDLE_S]
@@ -320,7 +320,7 @@ def _end(workers: list[Worker]) -> None:
 
 def shutdown() -> None:
     """End every worker, idle or not, and everything that belongs to them."""
-    global _timer, _context  # noqa: PLW0603, they begin again with the next worker
+    global _timer, _context  # they begin again with the next worker
     with _lock:
         timer, _timer = _timer, None
         idle, _idle[:] = list(_idle), []
@@ -339,7 +339,7 @@ def shutdown() -> None:
 
 def _in_child() -> None:
     """A forked child has no workers; it may start its own."""
-    global _timer, _context, _lock  # noqa: PLW0603, the parent's
+    global _timer, _context, _lock  # the parent's
     _lock = threading.RLock()
     for worker in list(_workers):
         worker.forget()

@@ -23,6 +23,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines import MAX_RESTARTS
 from pescador_fn.engines.pickling import dump
@@ -122,12 +123,10 @@ class InProcess(Running[T]):
 
     def _begin(self) -> BaseException | None:
         """Borrow a worker and let it start, at the call that is next."""
-        import pescador_fn.engines.worker as inside  # only for its flag
-
-        if inside.importing:
+        if launch.importing:
             raise RuntimeError(
-                "parallel: a module started a process stream while a worker was importing it, which would start workers "
-                "without end; start it below `if __name__ == '__main__':`, or in a function"
+                "parallel: a module started a process stream while a worker was importing it, which would start "
+                "workers without end; start it below `if __name__ == '__main__':`, or in a function"
             )
         if self.pickled is None:
             self.place.key  # noqa: B018, it fixes the entropy of an unseeded root: a replay must draw the same
@@ -344,7 +343,8 @@ def _told(late: Any, worker: Worker) -> BaseException | None:
     """What a worker could not raise by itself."""
     if late is None:
         return None
-    (outcome,) = unpack(*late, worker.reader)
+    runs, body = late
+    (outcome,) = unpack(runs, body, worker.reader)
     assert isinstance(outcome, Raised)
     return outcome.box.pop()
 
@@ -362,11 +362,14 @@ def _cause(code: int | None) -> str:
     name = f"signal {-code}"
     with suppress(ValueError):
         name = signal.Signals(-code).name
-    why = {
-        signal.SIGKILL: "killed from outside, as the system does when memory runs out",
-        signal.SIGSEGV: "a fault in C code that the stream uses",
-        signal.SIGBUS: "a file that it had mapped was cut short, or a disk is full",
-        signal.SIGABRT: "C code that the stream uses gave up",
-        signal.SIGTERM: "ended from outside",
-    }.get(-code, "")
+    why = _WHY.get(-code)
     return f"{name}; {why}" if why else name
+
+
+_WHY: dict[int, str] = {
+    signal.SIGKILL: "killed from outside, as the system does when memory runs out",
+    signal.SIGSEGV: "a fault in C code that the stream uses",
+    signal.SIGBUS: "a file that it had mapped was cut short, or a disk is full",
+    signal.SIGABRT: "C code that the stream uses gave up",
+    signal.SIGTERM: "ended from outside",
+}

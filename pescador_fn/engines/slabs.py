@@ -57,7 +57,7 @@ class Ref(NamedTuple):
 
     start: int
     length: int
-    index: int
+    slab: int
     offset: int
     n_bytes: int
 
@@ -114,7 +114,7 @@ class Writer:
 
     def free(self, ref: Ref) -> None:
         """Take back a slab that was never sent."""
-        self.by_start[ref.start].map[ref.index] = 0
+        self.by_start[ref.start].map[ref.slab] = 0
 
     def trim(self) -> None:
         """Give the memory of free slabs back to the system: an idle worker holds none."""
@@ -177,13 +177,13 @@ class Reader:
         place = self._map(ref)
         base: Bytes = np.frombuffer(place, np.uint8, ref.n_bytes, ref.offset)
         lease = _Lease(base, _end)
-        lease.map, lease.index, lease.leases, lease.process = place, ref.index, self.leases, os.getpid()
+        lease.map, lease.index, lease.leases, lease.process = place, ref.slab, self.leases, os.getpid()
         self.leases[id(lease)] = lease
         return base
 
     def free(self, ref: Ref) -> None:
         """Free a slab that nobody has looked at."""
-        self._map(ref)[ref.index] = 0
+        self._map(ref)[ref.slab] = 0
 
     def retire(self) -> None:
         """Leave the slabs that are lent for good, since a forked child may look at them."""

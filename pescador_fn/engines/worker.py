@@ -26,18 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from pescador_fn.engines.launch import bound_to
+import pescador_fn.engines.launch as launch
+from pescador_fn.engines.encoder import Encoder, raised
 from pescador_fn.engines.slabs import Control, Ref, Writer
-from pescador_fn.engines.wire import Encoder, Row, pack, raised, refs_in, row_bytes
+from pescador_fn.engines.wire import pack, refs_in, row_bytes
 from pescador_fn.errors import WorkerError, show
 from pescador_fn.stream import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pescador_fn.engines.columns import Row
     from pescador_fn.stream import Running
 
-__all__ = ["importing", "main"]
+__all__ = ["main"]
 
 ROWS = 512  # the most in a message
 BYTES = 65536  # from here on a message is sent
@@ -45,9 +47,7 @@ HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the 
 SINGLE = 16  # rows sent one by one before any is held back
 LINGER_S = 0.001  # how long rows lie while the generator does not return
 MESSAGES = 64  # the most that are sent and not taken
-LOOK_S = 0.02  # how often a waiting worker looks by itself: a wake-up can be lost
-
-importing = False  # whether a factory is being unpickled, and modules are imported for it
+LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
 
 
 class Worker:
@@ -116,12 +116,11 @@ class Worker:
 
 
 def _load(pickled: bytes) -> Any:
-    global importing  # noqa: PLW0603, it tells the process engine, which cannot be handed it
-    importing = True
+    launch.importing = True
     try:
         return pickle.loads(pickled)
     finally:
-        importing = False
+        launch.importing = False
 
 
 def _close(running: Running[Any] | None) -> BaseException | None:
@@ -176,13 +175,13 @@ class _Run:
                 pull()
             except StopIteration:
                 error = WorkerError(
-                    f"parallel: the stream ended at its call {call} when it was repeated after its worker had died, and "
-                    f"{calls} had been delivered; what a factory yields must be the same at every call"
+                    f"parallel: the stream ended at its call {call} when it was repeated after its worker had died, "
+                    f"and {calls} had been delivered; what a factory yields must be the same at every call"
                 )
                 self.add(raised(self.encoder, error))
                 self.flush()
                 return True
-            except BaseException:  # noqa: S112, PERF203, it was raised the first time
+            except BaseException:
                 continue
         self.words[3] = calls
         return True
@@ -300,7 +299,7 @@ class _Run:
                 # What the parent waits for is always made, however large. Beyond the limit, it is asked again.
                 self.limit = max(limit, self.made)
                 break
-            if socket.poll(LOOK_S * 1000):
+            if socket.poll(LOOK_MS):
                 socket.recv_multipart()  # a wake-up
         flags[1] = 0
         return flags[0] != Control.RESET
@@ -324,5 +323,5 @@ def _unpicklable(item: Any, error: Exception) -> WorkerError:
 def main(told: dict[str, Any], pipe: int) -> None:
     """What the fresh interpreter runs."""
     os.set_inheritable(told["memory"], False)
-    bound_to(pipe, told["portable"])
+    launch.bound_to(pipe, told["portable"])
     Worker(told).serve()
