@@ -38,8 +38,10 @@ class _Packed:
     def reduce(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is np.ndarray or kind is np.memmap:
-            if obj.dtype.hasobject or not obj.nbytes:
-                return NotImplemented if kind is np.ndarray else np.asarray(obj).__reduce_ex__(5)
+            if obj.dtype.hasobject:
+                return NotImplemented
+            if not obj.nbytes:
+                return np.empty, (obj.shape, obj.dtype)
             return self.encoder.array(obj)
         if issubclass(kind, type):
             from cloudpickle import cloudpickle
