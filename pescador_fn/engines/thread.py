@@ -308,8 +308,6 @@ class _Threaded(Running[T]):
         lane.stop()
         if lane.thread.ident is not None and lane.thread is not threading.current_thread():
             lane.thread.join(GRACE_S)
-        lane.items.clear()
-        lane.errors.clear()
         late, lane.late = lane.late, None
         try:
             if late is not None:
