@@ -124,8 +124,7 @@ def in_finally():
 @source
 def stuck(n, how):
     """``n`` items, then nothing for ever."""
-    for k in range(n):
-        yield k
+    yield from range(n)
     how()
 
 

@@ -284,7 +284,8 @@ def test_slabs_are_used_again(pipe):
 
 
 def test_what_is_not_taken_is_freed(pipe):
-    runs, _ = pipe.message([pipe.encoder.row([np.zeros(5000), "a"]), raised(pipe.encoder, ValueError(np.zeros(5000)))])
+    rows = [pipe.encoder.row([np.zeros(5000), "a"]), raised(pipe.encoder, ValueError(np.zeros(5000)))]
+    runs, _ = pipe.message(rows)
     assert used(pipe.writer) == len(refs_in(runs)) == 2
     for ref in refs_in(runs):
         pipe.reader.free(ref)

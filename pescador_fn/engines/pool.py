@@ -128,6 +128,13 @@ class Worker:
             with suppress(Gone):
                 self.send(b"wake")
 
+    def greet(self) -> None:
+        """The child has come in: nobody else needs to find the way, and no file of it is left whatever happens."""
+        self.greeted = True
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
     def take(self) -> Any:
         """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet."""
         try:

@@ -50,17 +50,16 @@ class InProcess(Running[T]):
 
     __slots__ = (
         "__weakref__",
-        "before",
         "call",
         "deaths",
         "died_at",
         "ended",
-        "handed",
+        "given",
         "late",
-        "lent",
         "node",
         "opened",
         "outcomes",
+        "over",
         "owner",
         "pickled",
         "place",
@@ -76,11 +75,12 @@ class InProcess(Running[T]):
         self.worker: Worker | None = None
         self.ready = False  # whether the worker has been told to start
         self.opened = False  # whether the stream has
-        self.ended = False
+        self.ended = False  # whether the worker has said so
+        self.over = False  # closed, or given up, or never opened
         self.outcomes: deque[Outcome] = deque()  # received, and not handed out
-        self.before = 0  # calls delivered before `handed`
-        self.handed: Iterator[Any] = iter([])
-        self.lent = 0  # how many calls `handed` began with
+        # What was handed out last, how many calls it began with, and how many there were before. It is set in one step,
+        # so that no signal can come in between.
+        self.given: tuple[Any, int, int] = (iter([]), 0, 0)
         self.call = -1  # in which the last worker died
         self.deaths = 0  # since the last new item
         self.died_at = -1  # calls received when it last died
@@ -88,14 +88,14 @@ class InProcess(Running[T]):
         self.owner = os.getpid()
 
     def __iter__(self) -> Iterator[T]:
-        if not self.opened and not self.ended:
+        if not self.opened and not self.over:
             if self.cut:
                 self._abandon()
             self.cut = True
             try:
                 failure = self._open()
             except Exception:
-                self.ended, self.cut = True, False
+                self.over, self.cut = True, False
                 raise
             self.cut = False
             try:
@@ -113,12 +113,12 @@ class InProcess(Running[T]):
             if self.worker is None:
                 failure = self._begin()
                 if failure is not None:
-                    self.ended = True
+                    self.over = True
                     return failure
             failed = self._fetch()
             if failed is not None:
                 return failed
-            if self.opened or self.ended:
+            if self.opened or self.over:
                 return None
 
     def _begin(self) -> BaseException | None:
@@ -152,20 +152,23 @@ class InProcess(Running[T]):
     @property
     def delivered(self) -> int:
         """Calls whose outcomes the consumer has."""
-        return self.before + self.lent - self.handed.__length_hint__()  # type: ignore[attr-defined, no-any-return]
+        handed, lent, before = self.given
+        return before + lent - int(handed.__length_hint__())
 
     @property
     def received(self) -> int:
         """Calls whose outcomes need not be sent again."""
-        return self.before + self.lent + sum(1 if isinstance(one, Raised) else len(one) for one in self.outcomes)
+        _, lent, before = self.given
+        return before + lent + sum(1 if isinstance(one, Raised) else len(one) for one in self.outcomes)
 
     def more(self) -> Iterator[T] | None:
         while True:
-            if self.handed.__length_hint__():  # type: ignore[attr-defined]  # a signal has cut the plumbing
-                return self._lay(self.handed)
+            handed, _, _ = self.given
+            if handed.__length_hint__():  # a signal has cut the plumbing
+                return self._lay(handed)
             if self.outcomes:
                 return self._hand_out()
-            if self.ended:
+            if self.ended or self.over:
                 return None
             if self.worker is None:
                 self._begin()
@@ -175,9 +178,9 @@ class InProcess(Running[T]):
 
     def _hand_out(self) -> Iterator[T]:
         outcome = self.outcomes[0]
-        handed = iter(outcome if isinstance(outcome, list) else [outcome])
-        n = len(outcome) if isinstance(outcome, list) else 1
-        self.before, self.handed, self.lent = self.before + self.lent, handed, n
+        handed: Any = iter(outcome if isinstance(outcome, list) else [outcome])
+        _, lent, before = self.given
+        self.given = handed, handed.__length_hint__(), before + lent
         self.outcomes.popleft()
         return self._lay(handed)
 
@@ -220,7 +223,7 @@ class InProcess(Running[T]):
     def _take_in(self, worker: Worker, message: Any) -> BaseException | None:
         number, word, runs, extra, body = message
         if word == "hello":
-            worker.greeted = True
+            worker.greet()
         if number != worker.number:  # of a stream before this one
             return None
         if word == "items":
@@ -230,7 +233,8 @@ class InProcess(Running[T]):
             worker.control.words[1] = extra
             worker.wake()
         elif word in ("end", "failed"):
-            self.ended = True
+            self.opened = self.ended = word == "end"
+            self.over = not self.ended
             late, worker.stamps = extra
             self.late = _told(late, worker)
             self.worker = None
@@ -255,7 +259,7 @@ class InProcess(Running[T]):
         restarts = self.node.options["max_restarts"]
         restarts = MAX_RESTARTS if restarts is None else restarts
         if self.deaths > restarts:
-            self.ended = True
+            self.over = True
             return WorkerDied(
                 f"parallel: the worker of {named(self.node.of)} died {self.deaths} times at call {received} "
                 f"(max_restarts={restarts}): {_cause(code)}"
@@ -281,6 +285,7 @@ class InProcess(Running[T]):
     def _abandon(self) -> None:
         worker, self.worker = self.worker, None
         self.outcomes.clear()
+        self.ended = False
         if worker is not None:
             worker.kill()
 
@@ -288,12 +293,12 @@ class InProcess(Running[T]):
 
     @property
     def done(self) -> bool:
-        return self.ended and not self.outcomes and not self.handed.__length_hint__()  # type: ignore[attr-defined]
+        return (self.ended or self.over) and not self.outcomes and not self.given[0].__length_hint__()
 
     def close(self) -> None:
-        self.ended = True
+        self.over = True
         self.outcomes.clear()
-        self.before, self.handed, self.lent = self.before + self.lent, iter([]), 0
+        self.given = iter([]), 0, self.delivered
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():
             try:
@@ -306,7 +311,7 @@ class InProcess(Running[T]):
             raise late
 
     def __del__(self) -> None:
-        if not self.ended or self.worker is not None:
+        if self.worker is not None:
             self.close()
 
 

@@ -9,9 +9,9 @@
       EXIT                        ▲                           │
                                   └───────────────────────────┘
 
-Messages are ``(head, body)``; a head is a pickled ``(stream number, word, runs, extra)``. Rows are sent when the parent
-waits for them, when there are enough of them, and otherwise after a millisecond, by a small thread: a generator that
-does not return must not keep what it has already given.
+Messages are ``(head, body)``; a head is a pickled ``(stream number, word, runs, extra)``. Rows are sent when there are
+enough of them, or when the last message was half a millisecond ago; and while a generator does not return, a small
+thread sends what it has already given. Only one that holds the interpreter's lock for long can keep rows waiting.
 """
 
 from __future__ import annotations
@@ -225,14 +225,22 @@ class _Run:
             call += 1
             made = self.add(row)
             flag = flags[0]
-            if flag and (flag == Control.RESET or call <= SINGLE or time.monotonic() - self.flushed_s > HOLD_S):
-                if flag == Control.RESET:
-                    return self.drop()
-                self.flush()
-            elif made - self.flushed >= BYTES or len(self.rows) >= ROWS:
+            if flag == Control.RESET:
+                return self.drop()
+            if (
+                made - self.flushed >= BYTES
+                or len(self.rows) >= ROWS
+                or call <= SINGLE
+                or ((flag or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
+            ):
                 self.flush()
             if made > self.limit and not self.wait():
                 return self.drop()
+
+    def is_clear(self) -> bool:
+        """Whether few messages are on their way, so that a small one does no harm."""
+        clear: bool = self.sent - self.words[2] < MESSAGES // 2
+        return clear
 
     flushed = 0  # bytes, up to the last message
     limit = 0  # of `made`: beyond it, see whether there is room
@@ -277,7 +285,7 @@ class _Run:
                 time.sleep(pause)
                 if self.sent != before:
                     pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
-                elif self.rows and not self.over:
+                elif self.rows and not self.over and (self.flags[0] or self.is_clear()):
                     self.flush()
             self.is_armed = False
             if self.rows:  # added in between
