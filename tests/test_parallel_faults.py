@@ -322,7 +322,6 @@ def by_interrupt(built, n):
 
 def interrupted(fn, seconds):
     """Call ``fn``, with a Ctrl-C after a while."""
-    timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
     timer = threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     try:
@@ -355,7 +354,7 @@ def test_a_stuck_worker_is_gone_when_the_consumer_is(how, way, capfd):
     def built():
         stream = parallel(elsewhere.stuck(3, STUCK[how]))()
         next(stream)
-        time.sleep(0.1 if how == "with a child" else 0)
+        time.sleep(0.1)  # until it is stuck
         started.extend(descendants(os.getpid()))
         return itertools.chain([0], stream) if way is by_break else stream
 
@@ -366,7 +365,7 @@ def test_a_stuck_worker_is_gone_when_the_consumer_is(how, way, capfd):
     with Took() as took:
         while any(map(lives, started)) and took.__exit__() is None and took.seconds < 0.5:
             time.sleep(0.005)
-    assert took.seconds < 0.5
+    assert took.seconds < 0.5, [Path(f"/proc/{pid}/stat").read_text() for pid in started if lives(pid)]
     assert capfd.readouterr() == ("", "")
 
 
@@ -513,17 +512,18 @@ def test_an_interrupted_next_can_be_called_again(engine):
 def test_interrupts_at_any_moment_cost_nothing(engine):
     """A signal comes between any two steps of the library: no item is lost, doubled or out of place."""
 
-    class Tick(Exception):  # noqa: N818
-        pass
+    class Tick(BaseException):
+        """As Ctrl-C is, no `Exception`: one that comes while a stream opens is not taken for a stream's own."""
 
     def tick(*_):
         raise Tick
 
     stream = ENGINES[engine](range(60_000).__iter__)()
     found, ticks = [], 0
-    before = signal.signal(signal.SIGALRM, tick)
+    until = time.perf_counter() + 20
+    before = signal.signal(signal.SIGALRM, tick)  # in place of the one that watches over the tests
     try:
-        while len(found) < 60_000:
+        while len(found) < 60_000 and time.perf_counter() < until:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.0001 * (ticks % 50))
                 found.extend(

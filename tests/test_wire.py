@@ -377,7 +377,7 @@ def test_an_item_that_does_not_unpickle_costs_itself_only(pipe):
 
 
 def test_a_class_that_came_by_value_goes_back_as_the_consumers_own(pipe):
-    """As is with what is defined in ``__main__``: by value it would overwrite the attributes of the consumer's class."""
+    """So with what ``__main__`` defines: by value it would overwrite the attributes of the consumer's class."""
 
     class Local:
         count = 0

@@ -249,12 +249,13 @@ class InProcess(Running[T]):
 
     def _bury(self, worker: Worker) -> BaseException | None:
         """Look how a worker died, and let another take over where this one's outcomes end."""
-        self.call = worker.control.words[3] if self.ready else self.call
+        last, self.call = self.call, worker.control.words[3] if self.ready else self.call
         self.worker = None
         worker.kill()
         code = worker.exit_code()
         received = self.received
-        self.deaths = self.deaths + 1 if received == self.died_at else 1
+        # One that got further was only not quick enough to send what it had made.
+        self.deaths = self.deaths + 1 if received == self.died_at and self.call <= last else 1
         self.died_at = received
         restarts = self.node.options["max_restarts"]
         restarts = MAX_RESTARTS if restarts is None else restarts
