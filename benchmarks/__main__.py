@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import batches, imports, muxes, out_of_core, peers, working_set
+from benchmarks import batches, elsewhere, imports, muxes, out_of_core, peers, working_set
 from benchmarks.measure import QUICK, Effort
 from benchmarks.report import page, write
 
@@ -28,6 +28,7 @@ TOPICS = {
     "nest": muxes.nests,
     "batch": batches.batches,
     "cache": batches.cached,
+    "elsewhere": elsewhere.elsewhere,
 }
 LIGHT = ("import", "out_of_core", "million")
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
