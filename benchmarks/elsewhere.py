@@ -175,7 +175,9 @@ def first_items(rounds: int) -> tuple[Figure, Figure]:
     environment = dict(os.environ, PYTHONPATH=path)
     cold, warm = [], []
     for _ in range(rounds):
-        done = subprocess.run([sys.executable, "-c", FIRST], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST], env=environment, capture_output=True, text=True, check=True
+        )
         one, other = map(float, done.stdout.split())
         cold.append(one * 1e3)
         warm.append(other * 1e3)
@@ -238,8 +240,10 @@ def elsewhere(effort: Effort) -> Topic:
         ]
         spent = ratio(processor[OURS], processor[PESCADOR])
         bars.append(Bar(f"{case.name}: processor time of both sides, times {PESCADOR}", spent, most=1))
-        for name in clock:
-            rows.append([case.name if name == OURS else "", name, _rate(case, clock[name]), _spent(processor[name])])
+        rows += [
+            [case.name if name == OURS else "", name, _rate(case, clock[name]), _spent(processor[name])]
+            for name in clock
+        ]
     rounds = 3 if effort.quick else 9
     cold, warm = first_items(rounds)
     bars += [

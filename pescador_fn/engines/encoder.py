@@ -128,7 +128,8 @@ class Encoder:
             self.refs = []
             raise
         refs, self.refs = self.refs, []
-        return [kind, sum(map(length, refs)) + 64, refs]
+        inline = 64 + sum(len(ref) for ref in refs if not isinstance(ref, Ref))
+        return [kind, sum(map(length, refs)) + 64, refs, inline]
 
     def array(self, obj: NDArray[Any]) -> Any:
         """How an array is pickled: its bytes elsewhere, and writable on arrival whatever it was."""

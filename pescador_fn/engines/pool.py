@@ -23,12 +23,13 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from typing import Any
-
-import zmq
+from typing import TYPE_CHECKING, Any
 
 import pescador_fn.engines.launch as launch
 from pescador_fn.engines.slabs import Control, Reader, anonymous_file
+
+if TYPE_CHECKING:
+    import zmq
 
 __all__ = ["Gone", "Worker", "borrow", "give_back", "shutdown"]
 
@@ -51,6 +52,8 @@ class Gone(Exception):  # noqa: N818, an event rather than an error
 def _new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """The sockets' context: this library's own, never the instance that others share."""
     global _context  # it ends with `shutdown`
+    import zmq  # not before the first process has been started, which takes longer
+
     if _context is None:
         _context = zmq.Context()
     return _context
@@ -92,6 +95,9 @@ class Worker:
             os.close(read)
         if not portable and hasattr(os, "pidfd_open"):
             self.pidfd = os.pidfd_open(self.process.pid)
+        import zmq  # while the child starts
+
+        self.dont_wait, self.again = zmq.DONTWAIT, zmq.Again
         _names += 1
         self.socket = _new_context().socket(zmq.PAIR)
         self.socket.linger = 0
@@ -118,8 +124,8 @@ class Worker:
         if self.ended:
             raise Gone
         try:
-            self.socket.send_multipart(frames, zmq.DONTWAIT)
-        except zmq.Again:
+            self.socket.send_multipart(frames, self.dont_wait)
+        except self.again:
             raise Gone from None
 
     def wake(self) -> None:
@@ -138,8 +144,8 @@ class Worker:
     def take(self) -> Any:
         """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet."""
         try:
-            head, body = self.socket.recv_multipart(zmq.DONTWAIT)
-        except zmq.Again:
+            head, body = self.socket.recv_multipart(self.dont_wait)
+        except self.again:
             return None
         return (*pickle.loads(head), body)
 

@@ -111,31 +111,32 @@ class InProcess(Running[T]):
         """Start the stream, and wait until it is open, so that a mux above sees what does not open."""
         while True:
             if self.worker is None:
-                failure = self._begin()
-                if failure is not None:
-                    self.over = True
-                    return failure
+                self._begin()
             failed = self._fetch()
             if failed is not None:
                 return failed
             if self.opened or self.over:
                 return None
 
-    def _begin(self) -> BaseException | None:
+    def _begin(self) -> None:
         """Borrow a worker and let it start, at the call that is next."""
         if launch.importing:
             raise RuntimeError(
                 "parallel: a module started a process stream while a worker was importing it, which would start "
                 "workers without end; start it below `if __name__ == '__main__':`, or in a function"
             )
-        if self.pickled is None:
-            self.place.key  # noqa: B018, it fixes the entropy of an unseeded root: a replay must draw the same
-            self.pickled = dump(self.node.of, self.place)
         self.cut = False  # a borrowed worker that a signal loses is killed by its destructor
         worker = pool.borrow()
         self.cut = True
+        if self.pickled is None:  # while the worker starts
+            self.place.key  # noqa: B018, it fixes the entropy of an unseeded root: a replay must draw the same
+            try:
+                self.pickled = dump(self.node.of, self.place)
+            except TypeError:
+                if worker.greeted:
+                    pool.give_back(worker)
+                raise
         self.worker, self.ready = worker, False
-        return None
 
     def _start(self, worker: Worker) -> None:
         worker.number += 1

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 import pescador_fn.engines.launch as launch
-from pescador_fn.engines.encoder import Encoder, raised
+from pescador_fn.engines.encoder import ITEM, Encoder, raised
 from pescador_fn.engines.slabs import Control, Ref, Writer
 from pescador_fn.engines.wire import pack, refs_in, row_bytes
 from pescador_fn.errors import WorkerError, show
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 ROWS = 512  # the most in a message
-BYTES = 65536  # from here on a message is sent
+BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
 HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
 SINGLE = 16  # rows sent one by one before any is held back
 LINGER_S = 0.001  # how long rows lie while the generator does not return
@@ -228,7 +228,7 @@ class _Run:
             if flag == Control.RESET:
                 return self.drop()
             if (
-                made - self.flushed >= BYTES
+                self.inline >= BYTES
                 or len(self.rows) >= ROWS
                 or call <= SINGLE
                 or ((flag or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
@@ -243,12 +243,14 @@ class _Run:
         return clear
 
     flushed = 0  # bytes, up to the last message
+    inline = 0  # of the bytes since then, those that the message itself will hold
     limit = 0  # of `made`: beyond it, see whether there is room
 
     def add(self, row: Row) -> int:
         """Let a row wait to be sent; the bytes so far."""
         size = row_bytes(row)
         self.made = made = self.made + size
+        self.inline += row[3] if row[0] is ITEM else size
         if size > self.largest:
             self.largest = size
             self.limit = 0  # room must be left for another as large
@@ -267,6 +269,7 @@ class _Run:
                 del self.rows[:n]
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
+                self.inline = 0
                 self.worker.send(self.number, "items", runs, self.flushed, body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:
