@@ -46,6 +46,8 @@ STINT_S = 0.0002  # about how long the thread pulls before it looks up
 MOST = 256  # items in a stint
 GRACE_S = 0.1  # for the thread to notice that it is not wanted
 
+_SHUT = "the stream was ended by shutdown(); call its factory again"
+
 
 def size_of(item: Any) -> int:
     """About how many bytes an item takes: arrays, strings and bytes exactly, containers as the sum of their parts."""
@@ -101,6 +103,8 @@ class _Lane:
     def run(self) -> None:
         running: Running[Any] | None = None
         try:
+            if self.stopped:
+                return
             running = begin(self.node.of, self.place)
             items = iter(running)
             self.opened = True
@@ -248,11 +252,15 @@ class _Threaded(Running[T]):
     def _open(self) -> None:
         """Start the thread and wait until the stream is open, so that a mux above sees what does not open."""
         if self.lane is None:
-            self.lane = self.lane_of(self.node, self.place)
+            lane = self.lane_of(self.node, self.place)
+            try:
+                lane.thread.start()
+                self.lane = lane
+            except BaseException:  # a signal: whether the thread runs is not known, so the next one is another
+                lane.stop()
+                raise
             _open.add(self)
         lane = self.lane
-        if lane.thread.ident is None:
-            lane.thread.start()
         while not (lane.opened or lane.ended):
             lane.full.awaited = True
             if not (lane.opened or lane.ended):
@@ -265,7 +273,7 @@ class _Threaded(Running[T]):
         self.cut = False  # nothing here is half done at any moment
         if self.closed:
             if self.shut:
-                raise RuntimeError("the stream was ended by shutdown(); call its factory again")
+                raise RuntimeError(_SHUT)
             return None
         if self.owner != os.getpid():
             raise RuntimeError("the stream was opened before a fork and has no thread here; call its factory again")
@@ -306,8 +314,9 @@ class _Threaded(Running[T]):
         if lane is None or self.owner != os.getpid():
             return
         lane.stop()
-        if lane.thread.ident is not None and lane.thread is not threading.current_thread():
+        if lane.thread is not threading.current_thread():
             lane.thread.join(GRACE_S)
+        lane.errors.clear()  # they hold, by their tracebacks, the lane itself
         late, lane.late = lane.late, None
         try:
             if late is not None:
@@ -321,6 +330,8 @@ class _Threaded(Running[T]):
 
 
 def _throw(errors: deque[tuple[int, BaseException]]) -> Any:
+    if not errors:
+        raise RuntimeError(_SHUT)
     raise errors.popleft()[1]
 
 
