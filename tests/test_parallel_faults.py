@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import multiprocessing
 import os
 import signal
 import socket
@@ -702,17 +703,32 @@ def test_a_forked_child_has_workers_of_its_own(engine):
     assert next(stream) == 1
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_under_a_pytorch_data_loader():
-    data = pytest.importorskip("torch.utils.data", reason="torch is in the bench extra")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_in_forked_workers_of_others():
+    """As in a DataLoader of PyTorch: each has a stream, and so a worker, of its own, and sends what it gets."""
 
-    class Rows(data.IterableDataset):
-        def __iter__(self):
-            return iter(batch(parallel(elsewhere.arrays(20, 3)), 2)())
+    def loader(queue):
+        for rows in batch(parallel(elsewhere.arrays(20, 3)), 2)():
+            queue.put(rows["k"].tolist())
+        queue.put(None)
+        queue.close()
+        queue.join_thread()
+        shutdown()
 
     held = list(parallel(elsewhere.arrays(5, 3000))())
-    loader = data.DataLoader(Rows(), batch_size=None, num_workers=2, multiprocessing_context="fork")
-    assert sum(int(x["k"].sum()) for x in loader) == 2 * sum(range(20))
+    context = multiprocessing.get_context("fork")
+    queues = [context.Queue() for _ in range(2)]
+    loaders = [context.Process(target=loader, args=(queue,)) for queue in queues]
+    for one in loaders:
+        one.start()
+    for queue in queues:
+        assert sum(iter(queue.get, None), []) == list(range(20))
+    for one, queue in zip(loaders, queues, strict=True):
+        one.join()
+        assert one.exitcode == 0
+        one.close()
+        queue.close()
+        queue.join_thread()
     assert [x["x"][-1] for x in held] == list(range(5))
 
 
