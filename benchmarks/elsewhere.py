@@ -127,7 +127,7 @@ def contend(case: Case, effort: Effort) -> tuple[dict[str, Outcome], dict[str, O
         return timed(open_stream(partial(case.source, few)), few)
 
     contenders: dict[str, Callable[[], Slice]] = {OURS: ours}
-    slow = 1 if case.megabytes else 20
+    slow = 4 if case.megabytes else 40
     contenders[PESCADOR] = partial(peer, peers.zmq_streamer, 1 if case.megabytes else 4)
     contenders[TORCH] = partial(peer, peers.torch_loader, slow)
     contenders[GRAIN] = partial(peer, peers.grain_prefetch, slow)
@@ -135,7 +135,7 @@ def contend(case: Case, effort: Effort) -> tuple[dict[str, Outcome], dict[str, O
         contenders[COPY] = partial(copied, case.megabytes, n)
     found: dict[str, list[Slice]] = {name: [] for name in contenders}
     missing: dict[str, Outcome] = {}
-    rounds = 3 if effort.quick else 7
+    rounds = 3 if effort.quick else 5
     for turn in range(rounds + 1):  # the first fills the caches, and is not counted
         for name, run in contenders.items():
             if name in missing:

@@ -73,7 +73,9 @@ class _Extent:
         self.count = count
         self.data = -(-count // PAGE) * PAGE
         self.length = self.data + capacity * count
-        if portable and hasattr(os, "posix_fallocate"):  # on a disk that is full, an error here rather than a bus error later
+        if portable and hasattr(
+            os, "posix_fallocate"
+        ):  # on a disk that is full, an error here rather than a bus error later
             os.posix_fallocate(fd, start, self.length)
         else:
             os.ftruncate(fd, start + self.length)
