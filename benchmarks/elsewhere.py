@@ -185,7 +185,7 @@ def first_items(rounds: int) -> tuple[Figure, Figure]:
 
 
 def recovery(rounds: int) -> Figure:
-    """Milliseconds from the death of a worker to the next item, of a stream that was at its item 100,000."""
+    """The longest wait for an item, in milliseconds, where a worker is killed after each 100,000."""
     found = []
     stream = parallel(range(10**9).__iter__)()
     deque(islice(stream, 100_000), maxlen=0)
@@ -193,18 +193,16 @@ def recovery(rounds: int) -> Figure:
         tasks = Path("/proc/self/task").iterdir()
         pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
         worker = next(pid for pid in pids if b"pescador_fn" in Path(f"/proc/{pid}/cmdline").read_bytes())
-        start = time.perf_counter()
         os.kill(worker, signal.SIGKILL)
-        before = next(stream)
-        while True:  # until one comes from the new worker
-            waited = time.perf_counter()
+        before, longest = next(stream), 0.0
+        for _ in range(100_000):  # what was on its way comes first, then the wait
+            start = time.perf_counter()
             item = next(stream)
+            longest = max(longest, time.perf_counter() - start)
             if item != before + 1:
                 raise RuntimeError("items were lost or doubled")
             before = item
-            if time.perf_counter() - waited > 0.05:
-                break
-        found.append((time.perf_counter() - start) * 1e3)
+        found.append(longest * 1e3)
     stream.close()
     return figure(found)
 
@@ -249,7 +247,7 @@ def elsewhere(effort: Effort) -> Topic:
     bars += [
         Bar("first item, in a fresh program", cold, "ms", most=300),
         Bar("first item, of the next stream", warm, "ms", most=30),
-        Bar("from SIGKILL to the next item, 100,000 to repeat", recovery(rounds), "ms", most=1000),
+        Bar("from SIGKILL to the next item, 100,000 and more to repeat", recovery(rounds), "ms", most=1000),
     ]
     shutdown()
     bars += threads(effort)

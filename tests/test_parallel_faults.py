@@ -724,7 +724,7 @@ def test_in_forked_workers_of_others():
     for one in loaders:
         one.start()
     for queue in queues:
-        assert sum(iter(queue.get, None), []) == list(range(20))
+        assert list(itertools.chain.from_iterable(iter(queue.get, None))) == list(range(20))
     for one, queue in zip(loaders, queues, strict=True):
         one.join()
         assert one.exitcode == 0

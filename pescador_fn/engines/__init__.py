@@ -63,8 +63,8 @@ def parallel(
             through, however large. For ``"thread"`` an estimate: arrays, strings and bytes are counted exactly, the
             rest as Python counts it.
         max_restarts: ``>= 0``; how many times a worker that dies is replaced without a new item between, before that
-            is `WorkerDied` and the end. 3 if ``None``. At 0, what it had made and not yet sent is lost with it. Only for
-            ``"process"``: a thread does not die.
+            is `WorkerDied` and the end. 3 if ``None``. At 0, what it had made and not yet sent is lost with it. Only
+            for ``"process"``: a thread does not die.
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind; when run, if the factory cannot be pickled.
