@@ -5,25 +5,32 @@ Nothing is opened, loaded or drawn until the factory is called, and each call st
 """
 
 from pescador_fn.batches import batch, unbatch
-from pescador_fn.buffers import cache, shuffle
+from pescador_fn.caching import cache
+from pescador_fn.chained import chain_mux
 from pescador_fn.curried import pipe
+from pescador_fn.cycling import cycle
 from pescador_fn.engines import parallel, prefetch, shutdown
-from pescador_fn.errors import WorkerDied, WorkerError
+from pescador_fn.errors import ReplayMismatch, StateMismatch, WorkerDied, WorkerError
 from pescador_fn.factory import Factories, Factory, Node
-from pescador_fn.items import cycle, filter_items, map_items, skip, take
+from pescador_fn.indexed import draws, rows
+from pescador_fn.items import filter_items, map_items, skip, take
 from pescador_fn.keys import keras_tuples, tuples
 from pescador_fn.mux import shuffled_mux
+from pescador_fn.resuming import resume
 from pescador_fn.shape import label, lift, seeded
+from pescador_fn.shuffling import shuffle
 from pescador_fn.sources import Source, source
 from pescador_fn.stochastic import stochastic_mux
 from pescador_fn.stream import Stream
-from pescador_fn.turns import chain_mux, round_robin_mux
+from pescador_fn.turns import round_robin_mux
 
 __all__ = [
     "Factories",
     "Factory",
     "Node",
+    "ReplayMismatch",
     "Source",
+    "StateMismatch",
     "Stream",
     "WorkerDied",
     "WorkerError",
@@ -31,6 +38,7 @@ __all__ = [
     "cache",
     "chain_mux",
     "cycle",
+    "draws",
     "filter_items",
     "keras_tuples",
     "label",
@@ -39,7 +47,9 @@ __all__ = [
     "parallel",
     "pipe",
     "prefetch",
+    "resume",
     "round_robin_mux",
+    "rows",
     "seeded",
     "shuffle",
     "shuffled_mux",

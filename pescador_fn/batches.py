@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice, repeat
+from itertools import compress, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pescador_fn.below import Stage
 from pescador_fn.collate import collate, rows_of
 from pescador_fn.errors import check_count
 from pescador_fn.factory import Factory, Node, check_part
-from pescador_fn.stream import Stage, flow, raising
+from pescador_fn.running import FOREVER, flow, raising
+from pescador_fn.state import replay
+from pescador_fn.tape import Tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["batch", "unbatch"]
 
 
 class _Batched(Stage[Any]):
-    __slots__ = ("axis", "partial", "rows", "size")
+    __slots__ = ("axis", "over", "partial", "rows", "size")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.rows: list[Any] = []
+        self.over = False  # whether a pull has found the end: one call does, and is the last
         self.size: int = node.options["size"]
         self.partial: bool = node.options["partial"]
         self.axis: int | None = node.options["axis"]
 
     def __iter__(self) -> Iterator[Any]:
+        self.over = False
         return map(self.gather, repeat(iter(self.upstream)))
 
     def gather(self, items: Iterator[Any]) -> Any:
         rows, size = self.rows, self.size
+        if self.over:
+            raise StopIteration
         try:
             rows.extend(islice(items, size - len(rows)))
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
         self.rows = []
-        if len(rows) < size and not (self.partial and rows):
-            raise StopIteration
+        if len(rows) < size:
+            self.over = True
+            if not (self.partial and rows):
+                raise StopIteration
         return collate(rows, self.axis)
+
+    def jump(self, n: int) -> bool:
+        return self.upstream.jump(n * self.size)
+
+    def save(self, saver: Saver) -> Any:
+        if self.rows:
+            raise RuntimeError("state_dict: batch: a signal left a batch half full; pull it, then take the state")
+        return super().save(saver)
 
 
 def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int | None = None) -> Node[Any]:
@@ -82,27 +100,65 @@ def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int 
 
 
 class _Unbatched(Stage[Any]):
-    __slots__ = ("found",)
+    __slots__ = ("found", "given", "items", "pulled", "resumed", "since", "tape")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.found: list[Any] = []  # the batch in hand, until its rows are
+        self.tape = Tape()
+        self.pulled = 0  # batches, and exceptions in the place of one
+        self.items: Any = repeat(True, FOREVER)  # one less for each row
+        self.since: int | None = None  # what was left when the rows in hand began
+        self.given: int | None = None  # rows of the batch in hand, where it is resumed
+        self.resumed = False  # and not open yet
 
     def __iter__(self) -> Iterator[Any]:
-        return flow(partial(self.next_rows, iter(self.upstream)))
+        batches = self.tape.begin(self.upstream)
+        if self.resumed:
+            self.pulled -= self.given is not None  # the batch in hand is pulled as any
+            replay(batches, self.pulled - self.tape.last, "unbatch", ended=True)
+            self.resumed = False
+        return compress(flow(partial(self.next_rows, batches)), self.items)
 
     def next_rows(self, batches: Iterator[Any]) -> Iterator[Any] | None:
         try:
             if not self.found:
+                if self.tape.is_due(self.pulled):
+                    self.tape.note(self.pulled, self.upstream)
+                    self.tape.prune(self.pulled)
+                self.pulled += 1
+                self.since = None
                 self.found.extend(islice(batches, 1))
             rows = rows_of(self.found[0]) if self.found else None
             self.found.clear()
+            if rows is not None:
+                since = self.items.__length_hint__()
+                if self.given:
+                    replay(rows, self.given, "unbatch")
+                    since += self.given
+                self.since = since
+            self.given = None
             return rows
         except Exception as error:
             self.found.clear()
             return raising(error)
         except BaseException as error:
             return raising(error)
+
+    def save(self, saver: Saver) -> Any:
+        del saver  # a snapshot speaks for itself
+        if self.resumed:
+            return [self.tape.newest(self.tape.last), self.pulled, self.given]
+        if self.given is not None:  # opened, and not drawn from
+            return [self.tape.newest(self.pulled), self.pulled + 1, self.given]
+        if self.since is None:  # an exception came in the place of a batch, or nothing was pulled
+            return [self.tape.newest(self.pulled), self.pulled, None]
+        return [self.tape.newest(self.pulled - 1), self.pulled, self.since - self.items.__length_hint__()]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        found, self.pulled, self.given = state
+        self.tape.load(found, self.upstream, loader)
+        self.resumed = True
 
 
 def unbatch(factory: Factory[Any]) -> Node[Any]:

@@ -20,12 +20,16 @@ import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 import pescador_fn.batches as batches
-import pescador_fn.buffers as buffers
+import pescador_fn.caching as caching
+import pescador_fn.chained as chained
+import pescador_fn.cycling as cycling
 import pescador_fn.engines as engines
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
+import pescador_fn.resuming as resuming
 import pescador_fn.shape as shape
+import pescador_fn.shuffling as shuffling
 import pescador_fn.stochastic as stochastic
 import pescador_fn.turns as turns
 from pescador_fn.legible import fold, named
@@ -49,6 +53,7 @@ __all__ = [
     "parallel",
     "pipe",
     "prefetch",
+    "resume",
     "round_robin_mux",
     "seeded",
     "shuffle",
@@ -161,29 +166,33 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
 shuffled_mux: Final = stage(mux.shuffled_mux)
 stochastic_mux: Final = stage(stochastic.stochastic_mux)
 round_robin_mux: Final = stage(turns.round_robin_mux)
-chain_mux: Final = stage(turns.chain_mux)
+chain_mux: Final = stage(chained.chain_mux)
 map_items: Final = stage(items.map_items)
 filter_items: Final = stage(items.filter_items)
 take: Final = stage(items.take)
 skip: Final = stage(items.skip)
-cycle: Final = stage(items.cycle)
+cycle: Final = stage(cycling.cycle)
 tuples: Final = stage(keys.tuples)
 keras_tuples: Final = stage(keys.keras_tuples)
 batch: Final = stage(batches.batch)
 unbatch: Final = stage(batches.unbatch)
-shuffle: Final = stage(buffers.shuffle)
-cache: Final = stage(buffers.cache)
+shuffle: Final = stage(shuffling.shuffle)
+cache: Final = stage(caching.cache)
 parallel: Final = stage(engines.parallel)
 prefetch: Final = stage(engines.prefetch)
 seeded: Final = stage(shape.seeded)
 label: Final = stage(shape.label)
+resume: Final = stage(resuming.resume)
 
 
-def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:
+def lift(
+    fn: Callable[..., Iterable[B]], *, memoryless: bool = False
+) -> Callable[..., Callable[[Factory[Any]], Node[B]]]:
     """Make stages of a function from an iterable to an iterable.
 
     Args:
         fn: called with an iterator and the arguments of the stage.
+        memoryless: that ``fn`` takes one item for each that it gives, and remembers none.
 
     Raises:
         TypeError: if ``fn`` is not callable.
@@ -193,7 +202,7 @@ def lift(fn: Callable[..., Iterable[B]]) -> Callable[..., Callable[[Factory[Any]
     >>> list(pairs())
     [[0, 1], [2, 3], [4]]
     """
-    return stage(shape.lift(fn))
+    return stage(shape.lift(fn, memoryless=memoryless))
 
 
 @overload

@@ -12,7 +12,25 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["RemoteTraceback", "WorkerDied", "WorkerError", "check_choice", "check_count", "check_number", "show"]
+__all__ = [
+    "RemoteTraceback",
+    "ReplayMismatch",
+    "StateMismatch",
+    "WorkerDied",
+    "WorkerError",
+    "check_choice",
+    "check_count",
+    "check_number",
+    "show",
+]
+
+
+class StateMismatch(ValueError):  # noqa: N818, as one says it
+    """A state that does not fit the pipeline, or is no state: the message names the first place that differs."""
+
+
+class ReplayMismatch(RuntimeError):  # noqa: N818, as one says it
+    """A stream that is replayed did not give what it had given before: its factory is not pure."""
 
 
 class WorkerError(RuntimeError):

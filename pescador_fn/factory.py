@@ -18,11 +18,16 @@ import numpy as np
 
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.seeds import Place, Root
 from pescador_fn.sources import Source, SourceFunction, same
-from pescador_fn.stream import Opened, Running, Stream
+from pescador_fn.state import describe, digest
+from pescador_fn.stream import Stream
 
-__all__ = ["Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
+if TYPE_CHECKING:
+    from pescador_fn.below import Opened
+    from pescador_fn.running import Running
+    from pescador_fn.seeds import Place
+
+__all__ = ["Data", "Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -38,13 +43,14 @@ class Node(Generic[T]):
     combinator takes as ``*args`` or ``**kwargs`` are kept under ``*options`` and ``**options``.
     """
 
-    __slots__ = ("__weakref__", "_prepared", "_run", "build", "of", "options")
+    __slots__ = ("__weakref__", "_described", "_prepared", "_run", "build", "of", "options")
 
     build: Callable[..., Node[T]]
     of: Any
     options: Mapping[str, Any]
     _run: Callable[[Node[T], Place], Running[T]]
     _prepared: Any
+    _described: Any
 
     def __init__(
         self, build: Callable[..., Any], run: Callable[[Node[T], Place], Running[T]], of: Any, **options: Any
@@ -55,10 +61,11 @@ class Node(Generic[T]):
         put(self, "options", MappingProxyType(options))
         put(self, "_run", run)
         put(self, "_prepared", None)
+        put(self, "_described", None)
 
     def __call__(self) -> Stream[T]:
         """A fresh stream, which has opened and drawn nothing yet."""
-        return Stream._of(self, self._start(Root()))
+        return Stream._of(self, self._start)
 
     if not TYPE_CHECKING:  # for a clear message; to a type checker it is not iterable
 
@@ -78,6 +85,17 @@ class Node(Generic[T]):
             object.__setattr__(self, "_prepared", make(self))
         made: Any = self._prepared
         return made  # type: ignore[no-any-return]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the stage is, as plain data: what a state is held against. Made when first asked for and kept."""
+        if self._described is None:
+            about: dict[str, Any] = {"": self.build.__name__}
+            if isinstance(self.of, Parts | Data):
+                about |= self.of.described()
+            about |= {name: describe(value) for name, value in self.options.items()}
+            object.__setattr__(self, "_described", about)
+        return self._described  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.build.__name__}: a built factory is immutable; build another")
@@ -99,7 +117,7 @@ class Node(Generic[T]):
         return hash((self.build, tuple(self.options), self.options.get("seed")))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        of = self.of.given() if isinstance(self.of, Parts) else self.of
+        of = self.of.given() if isinstance(self.of, Parts | Data) else self.of
         return _rebuild, (self.build, of, dict(self.options))
 
     def __repr__(self) -> str:
@@ -126,12 +144,13 @@ def _rebuild(build: Callable[..., Any], of: Any, options: dict[str, Any]) -> Any
 class Parts(Generic[T]):
     """Many factories: indexed one at a time, with names where they came as a mapping."""
 
-    __slots__ = ("by_name", "items", "names")
+    __slots__ = ("by_name", "items", "keys", "names")
 
     def __init__(self, items: Sequence[Factory[T]], names: tuple[Any, ...] | None, by_name: Any = None) -> None:
         self.items: Sequence[Factory[T]] = items
         self.names: tuple[Any, ...] | None = names
         self.by_name: Any = by_name
+        self.keys: dict[int | str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -139,6 +158,29 @@ class Parts(Generic[T]):
     def label(self, index: int) -> object:
         """What a stream is called in paths: its name, or else its index."""
         return index if self.names is None else self.names[index]
+
+    def key(self, index: int) -> int | str:
+        """What a stream is called in states."""
+        return index if self.names is None else _key(self.names[index])
+
+    def index_of(self, key: int | str) -> int | None:
+        """The stream that a state calls so; ``None`` where there is none."""
+        if self.names is None:
+            return key if isinstance(key, int) and key < len(self) else None
+        if self.keys is None:
+            self.keys = {_key(name): index for index, name in enumerate(self.names)}
+        return self.keys.get(key)
+
+    def described(self) -> dict[str, Any]:
+        """How many, their names if any, and what the stages among them are."""
+        about: dict[str, Any] = {"factories": len(self)}
+        if self.names is not None:
+            keys = [_key(name) for name in self.names]
+            about |= {"names": digest(sorted(keys)), "order": digest(keys)}
+        if isinstance(self.items, tuple):  # a lazy sequence is not looked through
+            nodes = [[index, part.described] for index, part in enumerate(self.items) if isinstance(part, Node)]
+            about["parts"] = digest(nodes) if nodes else None
+        return about
 
     def given(self) -> Factories[T]:
         """As it was given, for pickling and printing."""
@@ -160,6 +202,46 @@ class Parts(Generic[T]):
         if len(self) > most:
             some.append(f"… {len(self) - most:,} more")
         return fold("", some, "[]" if self.names is None else "{}")
+
+
+class Data(Generic[T]):
+    """What has ``len`` and ``[]``, known to states by its length only."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def described(self) -> dict[str, Any]:
+        """How many rows, and nothing of what is in them: there may be terabytes."""
+        return {"rows": len(self.rows)}
+
+    def given(self) -> Any:
+        """As it was given, for pickling."""
+        return self.rows
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Data):
+            return NotImplemented
+        if self.rows is other.rows:
+            return True
+        if isinstance(self.rows, np.ndarray) or isinstance(other.rows, np.ndarray):
+            return same(self.rows, other.rows)
+        try:
+            equal = self.rows == other.rows
+        except Exception:  # lists of arrays do not compare
+            return False
+        return isinstance(equal, bool | np.bool_) and bool(equal)  # tensors and the like compare row by row
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        many = isinstance(self.rows, list | tuple) and len(self.rows) > 6
+        return f"<{type(self.rows).__name__} of {len(self.rows):,}>" if many else named(self.rows)
+
+
+def _key(name: Any) -> str:
+    return name if isinstance(name, str) and not name.startswith("~") else f"~{name!r}"
 
 
 class _ByName(Sequence[Any]):

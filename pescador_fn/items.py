@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pescador_fn.below import Stage
 from pescador_fn.errors import check_count, show
 from pescador_fn.factory import Factory, Node, check_part
-from pescador_fn.stream import EMPTY, FOREVER, Running, Stage, begin, flow, raising
+from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
-__all__ = ["cycle", "filter_items", "map_items", "ordinal", "skip", "take"]
+__all__ = ["filter_items", "map_items", "ordinal", "skip", "take"]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -103,6 +105,20 @@ class _Taken(Stage[T]):
     def done(self) -> bool:
         return not self.calls.__length_hint__() or self.upstream.done
 
+    def jump(self, n: int) -> bool:
+        most = self.node.options["n"]
+        if not self.upstream.jump(min(n, most)):
+            return False
+        self.calls = repeat(None, most - min(n, most))
+        return True
+
+    def save(self, saver: Saver) -> Any:
+        return [self.calls.__length_hint__(), saver.running(self.upstream)]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.calls = repeat(None, state[0])
+        loader.running(self.upstream, state[1])
+
 
 def take(factory: Factory[T], n: int) -> Node[T]:
     """The first ``n`` items; exactly ``n`` are pulled.
@@ -121,39 +137,55 @@ def take(factory: Factory[T], n: int) -> Node[T]:
     return Node(take, _Taken, check_part("take", factory), n=check_count("take", "n", n, 0))
 
 
-class _Skipped(Stage[T]):
-    __slots__ = ("calls",)
+class _Skipped(_Taken[T]):
+    __slots__ = ()
 
-    def __init__(self, node: Node[T], place: Place) -> None:
-        super().__init__(node, place)
-        self.calls: repeat[Any] = repeat(None, node.options["n"])
+    @property
+    def done(self) -> bool:
+        return self.upstream.done
 
     def __iter__(self) -> Iterator[T]:
+        left = self.calls.__length_hint__()
+        if left and left == self.node.options["n"]:  # nothing has been pulled
+            self.jump(0)  # twice is as good as once, if a signal comes between
+            left = self.calls.__length_hint__()
         items = iter(self.upstream)
-        self.calls = repeat(items, self.calls.__length_hint__())
-        return flow(_Skip(map(next, self.calls), items).refill)
+        self.calls = repeat(items, left)
+        return flow(_Skip(self.calls, items).refill) if left else items
+
+    def jump(self, n: int) -> bool:
+        if not self.upstream.jump(self.node.options["n"] + n):
+            return False
+        self.calls = repeat(None, 0)
+        return True
 
 
 class _Skip:
     """Passes over the head, then hands out the rest once."""
 
-    __slots__ = ("head", "rest")
+    __slots__ = ("calls", "head", "rest")
 
-    def __init__(self, head: Iterator[Any], rest: Iterator[Any]) -> None:
-        self.head = head
+    def __init__(self, calls: repeat[Any], rest: Iterator[Any]) -> None:
+        self.calls = calls
+        self.head = map(next, calls)
         self.rest: Iterator[Any] | None = rest
 
     def refill(self) -> Iterator[Any] | None:
+        left = self.calls.__length_hint__()
         try:
-            deque(self.head, maxlen=0)
+            last = deque(enumerate(self.head, 1), maxlen=1)
         except BaseException as error:
             return raising(error)
         rest, self.rest = self.rest, None
-        return rest
+        return None if left > (last[0][0] if last else 0) else rest  # one call finds the end, and is the last
 
 
 def skip(factory: Factory[T], n: int) -> Node[T]:
     """All but the first ``n`` items, which are pulled and dropped at the first ``next``.
+
+    Where the place of an item is known they are not pulled: `rows`, `draws` and sources that take ``start`` begin at
+    item ``n``, at no cost, also below `take`, `skip`, `seeded` and `batch`. What is left out is then not read, so it is
+    taken to be sound: an exception that it would have raised is not. Other stages, such as `map_items`, are pulled.
 
     Args:
         factory: of the items.
@@ -167,103 +199,3 @@ def skip(factory: Factory[T], n: int) -> Node[T]:
     [3, 4]
     """
     return Node(skip, _Skipped, check_part("skip", factory), n=check_count("skip", "n", n, 0))
-
-
-class _Cycled(Running[T]):
-    __slots__ = ("calls", "current", "end", "ended", "gave", "left", "node", "number", "opened", "place", "stage")
-
-    def __init__(self, node: Node[T], place: Place) -> None:
-        super().__init__()
-        self.node = node
-        self.place = place
-        self.stage = f"cycle {ordinal(cycle, node.of)}"
-        self.number = -1  # the pass
-        self.current: Running[T] | None = None
-        self.gave = False
-        self.left = FOREVER if node.options["n_items"] is None else node.options["n_items"]
-        self.ended = False
-        self.calls: repeat[Any] = repeat(None, 0)
-        self.opened: Iterator[T] | None = None
-        self.end: Any = EMPTY
-
-    def __iter__(self) -> Iterator[T]:
-        if self.number < 0 and self.left:
-            self._open()  # here, as under any stage, so that a mux above sees what does not open
-            self.cut = False
-        return flow(self.refill)
-
-    def more(self) -> Iterator[T] | None:
-        if self.current is not None and self.opened is None:
-            self._look()
-        if self.ended or not self.left:
-            self.close()
-            return None
-        if self.current is None:
-            self._open()
-        # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
-        opened, self.opened = self.opened, None
-        if opened is None:
-            assert self.current is not None
-            opened = iter(self.current)
-        self.calls = repeat(opened, self.left)
-        self.end = iter([EMPTY])
-        return map(next, chain(self.calls, self.end))
-
-    def _open(self) -> None:
-        """Begin the next pass; one that does not open is the last."""
-        current = begin(self.node.of, self.place.again(self.stage, self.number + 1))
-        self.cut = False
-        try:
-            opened = iter(current)
-        except Exception:
-            self.ended = True
-            raise
-        self.cut = True
-        self.current, self.opened, self.gave = current, opened, False
-        self.number += 1
-
-    def _look(self) -> None:
-        """Why the plumbing has ended: the count, the pass, or a signal."""
-        assert self.current is not None
-        if not self.end.__length_hint__():
-            self.left = 0
-            return
-        items = self.left - self.calls.__length_hint__() - 1  # the last call found the end
-        self.gave = self.gave or items > 0
-        self.left -= items
-        if self.current.done:
-            self.current.close()
-            self.current = None
-            self.ended = not self.gave
-
-    @property
-    def done(self) -> bool:
-        return self.ended
-
-    def close(self) -> None:
-        self.ended = True
-        if self.current is not None:
-            self.current.close()
-
-
-def cycle(factory: Factory[T], n_items: int | None = None) -> Node[T]:
-    """Start again whenever the stream ends; a pass that gives nothing is the last.
-
-    Each pass has randomness of its own, so a shuffled stream comes in another order every time.
-
-    Args:
-        factory: of the items.
-        n_items: stop after this many in all, ``>= 0``; ``None`` for no limit.
-
-    Raises:
-        TypeError: when built, if ``factory`` is not a factory or ``n_items`` not an integer.
-        ValueError: when built, if ``n_items`` is negative.
-
-    Source: McFee et al., pescador 3.0, ``Streamer.cycle``.
-
-    >>> list(cycle([1, 2].__iter__, 5)())
-    [1, 2, 1, 2, 1]
-    """
-    if n_items is not None:
-        n_items = check_count("cycle", "n_items", n_items, 0)
-    return Node(cycle, _Cycled, check_part("cycle", factory), n_items=n_items)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+from pescador_fn.below import Stage
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node, check_part
-from pescador_fn.stream import Stage
 
 __all__ = ["keras_tuples", "tuples"]
 

@@ -12,49 +12,133 @@ block ends with an index whose slot is always empty, so that its end is told apa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from pescador_fn.below import Past, open_child, save_child
 from pescador_fn.factory import Node, Parts, check_part
-from pescador_fn.stream import EMPTY, Running, close_all, flow, open_child
+from pescador_fn.running import EMPTY, Running, close_all, flow
+from pescador_fn.seeds import Place
 
 if TYPE_CHECKING:
-    from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
-__all__ = ["Loop", "Slots"]
+__all__ = ["Counts", "Loop", "Open", "Slots"]
 
 T = TypeVar("T")
 
 
 class Loop(Running[T]):
-    """The plumbing of a block of draws over ``slots``; ``slots[-1]`` is always empty."""
+    """A block of draws, and where in it the plumbing stands."""
 
-    __slots__ = ("block", "ended", "index", "items", "left", "seek")
+    __slots__ = ("block", "ended", "index", "left", "seek")
 
-    def __init__(self, slots: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        slots[-1] = EMPTY
         self.block: list[Any] = [-1]
         index: Any = iter(self.block)
         next(index)
         self.index: Iterator[Any] = index
         self.left: Callable[[], int] = index.__length_hint__
         self.seek: Callable[[int], None] = index.__setstate__
-        self.items: Iterator[T] = map(next, map(slots.__getitem__, self.index))
         self.ended: bool = False
-
-    def __iter__(self) -> Iterator[T]:
-        return flow(self.refill)
 
     @property
     def done(self) -> bool:
         return self.ended
 
-    def lay(self, indices: list[int]) -> None:
-        """Begin a block."""
-        indices.append(-1)
+    def lay(self, indices: list[Any], end: float = -1) -> None:
+        """Begin a block; ``end`` is drawn after its last index, and falls on an empty slot."""
+        indices.append(end)
         self.block[:] = indices
         self.seek(0)
+
+
+class Open(Loop[T]):
+    """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
+
+    __slots__ = ("items", "slots")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
+        self.slots = Slots(node, place)
+        self.slots[-1] = EMPTY
+        self.slots.left = self.left
+        self.items: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
+
+    def __iter__(self) -> Iterator[T]:
+        self.slots.reopen()
+        return flow(self.refill)
+
+    def widen(self) -> None:
+        """Hold the streams in a list from now on, which is faster where they are many."""
+        if self.slots.row is None:
+            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
+
+    def close(self) -> None:
+        self.ended = True
+        self.seek(len(self.block))
+        self.slots.close()
+
+    def held(self) -> Iterable[Any]:
+        return self.slots.held()
+
+
+_NOTHING = np.empty(0, np.int64)
+
+
+class Counts:
+    """How often each slot was drawn since its stream was opened; counted block by block, which costs little."""
+
+    __slots__ = ("began", "block", "n", "numbers", "since", "sums")
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.block: Any = _NOTHING  # the indices that are not counted yet
+        self.numbers: Any = 0  # the numbers of their draws, or that of the first
+        self.began: dict[int, int] = {}  # slots whose stream was opened again in the block, at which draw
+        self.sums: Any = None
+        self.since: Any = None  # the draw at which the stream of each slot was opened again
+
+    def lay(self, block: Any, numbers: Any) -> None:
+        """Begin a block."""
+        self.block, self.numbers = block, numbers
+
+    def count(self, drawn: int) -> None:
+        """Count the first draws of the block, and leave the others out."""
+        if self.sums is None:
+            if not len(self.block):
+                return
+            self.sums, self.since = np.zeros((2, self.n), np.int64)
+        self._add(self.sums, self.since, drawn)
+        self.began.clear()
+        self.block = _NOTHING
+
+    def now(self, drawn: int, slots: list[int]) -> list[int]:
+        """The counts of some slots, with the first draws of the block."""
+        sums, since = np.zeros((2, self.n), np.int64) if self.sums is None else (self.sums.copy(), self.since.copy())
+        self._add(sums, since, drawn)
+        found: list[int] = sums[slots].tolist()
+        return found
+
+    def _add(self, sums: Any, since: Any, drawn: int) -> None:
+        block = self.block[:drawn]
+        if self.began:
+            again = list(self.began)
+            sums[again] = 0
+            since[again] = list(self.began.values())
+            numbers = self.numbers
+            numbers = numbers[:drawn] if isinstance(numbers, np.ndarray) else np.arange(numbers, numbers + len(block))
+            block = block[numbers >= since[block]]
+        np.add.at(sums, block, 1)
+
+    def load(self, slots: list[int], calls: list[int]) -> None:
+        """Go on from the counts of some slots."""
+        self.sums, self.since = np.zeros((2, self.n), np.int64)
+        self.sums[slots] = calls
 
 
 class Slots(dict[int, Iterator[Any]]):
@@ -64,7 +148,20 @@ class Slots(dict[int, Iterator[Any]]):
     faster where streams are many, and whose unopened slots are empty.
     """
 
-    __slots__ = ("children", "failed", "fresh", "function", "left", "number", "parts", "passes", "place", "row")
+    __slots__ = (
+        "children",
+        "failed",
+        "fresh",
+        "function",
+        "left",
+        "number",
+        "parts",
+        "passes",
+        "past",
+        "place",
+        "row",
+        "stateful",
+    )
 
     left: Callable[[], int]
 
@@ -76,9 +173,11 @@ class Slots(dict[int, Iterator[Any]]):
         self.number: int = 0  # the pass of all streams that `passes` does not name
         self.passes: dict[int, int] = {}
         self.children: dict[int, tuple[Any, Running[Any] | None]] = {}  # what has the `close`, and the state
+        self.stateful: bool = False  # whether any of them has had a state
         self.failed: set[int] = set()
         self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
+        self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
 
     def __missing__(self, index: int) -> Iterator[Any]:
         return self.open(index)
@@ -96,6 +195,7 @@ class Slots(dict[int, Iterator[Any]]):
             check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
         self.children[index] = owner, running
+        self.stateful |= running is not None
         self.fresh = self.left()
         if self.row is None:  # last, so that a signal before it leaves the slot to be opened again
             self[index] = items
@@ -152,8 +252,54 @@ class Slots(dict[int, Iterator[Any]]):
             self.row[:] = [EMPTY] * len(self.row)
         self.number = number
 
+    def held(self) -> list[Any]:
+        """What of the open streams has a ``close``."""
+        return [owner for owner, _ in self.children.values()]
+
     def close(self) -> None:
         """Close every open stream."""
-        owners = [owner for owner, _ in self.children.values()]
+        owners = self.held()
         self.children.clear()
         close_all(owners)
+
+    def save(self, saver: Saver, counts: Callable[[list[int]], list[int]]) -> Any:
+        """The open streams: which, in which pass, and how far, for which ``counts`` gives the calls of some."""
+        n = len(self.parts)
+        opened = list(range(n)) if len(self.children) == n else sorted(self.children)
+        states: list[Any] = counts(opened)
+        if saver.verify or self.stateful:
+            states = [
+                save_child(saver, self.parts.items[index], self._place(index), self.children[index][1], calls)
+                for index, calls in zip(opened, states, strict=True)
+            ]
+        opened += self.past
+        states += [past.save(saver) for past in self.past.values()]
+        key = self.parts.key
+        which = None if opened == list(range(n)) else list(map(key, opened))
+        passes = [[key(index), number] for index, number in self.passes.items() if index in self.children or self.past]
+        return [which, passes, states, list(map(key, sorted(self.failed)))]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        """Note the streams that were open."""
+        which, passes, states, failed = state
+        index_of, parts = partial(loader.index, self.parts), self.parts
+        self.passes = {index_of(key): number for key, number in passes}
+        for index in loader.indices(parts, failed):
+            self.failed.add(index)
+            self.put(index, EMPTY)
+        indices = range(len(parts)) if which is None else map(index_of, which)
+        for index, saved in zip(indices, states, strict=True):
+            self.past[index] = Past(parts.items[index], self._place(index), saved, loader, parts.label(index))
+
+    def _place(self, index: int) -> Place:
+        return Place(self.place, self.parts.label(index), self.passes.get(index, self.number))
+
+    def reopen(self) -> None:
+        """Open again what a state says was open."""
+        while self.past:
+            index, past = next(iter(self.past.items()))
+            items, owner, running = past.open()
+            self.children[index] = owner, running
+            self.stateful |= running is not None
+            self.put(index, items)
+            del self.past[index]

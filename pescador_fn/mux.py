@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import PERIOD, Ints, Table, Weights, Words, check_weights, read_weights
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import PERIOD, Ints, Table, Weights, Words, check_weights, read_weights
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node, check_parts
-from pescador_fn.loop import Loop, Slots
+from pescador_fn.loop import Counts, Open
+from pescador_fn.running import close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["shuffled_mux"]
 
 T = TypeVar("T")
 
 
-class _Shuffled(Loop[T]):
+class _Shuffled(Open[T]):
     """The executor of `shuffled_mux`."""
 
     __slots__ = (
+        "counts",
         "dead",
         "draw",
         "following",
@@ -37,7 +41,6 @@ class _Shuffled(Loop[T]):
         "place",
         "read",
         "size",
-        "slots",
         "table",
         "tabled",
         "words",
@@ -46,16 +49,15 @@ class _Shuffled(Loop[T]):
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node, self.place)
-        super().__init__(self.slots)
-        self.slots.left = self.left
+        super().__init__(node, self.place)
+        self.counts = Counts(len(node.of))
         self.laid = False  # whether the plumbing is laid and has not been handed out
         self.on_exhausted = node.options["on_exhausted"]
         self.words = Words(self.place, "picks")
         self.draw = 0  # the number of the block's first draw
         self.following = 0  # the number of the first draw after the block
         self.kept: Ints | None = None  # the numbers of the block's draws, where some fell on dead streams
-        self.size = draws.block_sizes[0]
+        self.size = drawing.block_sizes[0]
         self.dead: set[int] = set()
         self.tabled: frozenset[int] = frozenset()  # the dead that the table leaves out
         self.lost = 0.0  # the share of the table that the other dead have
@@ -83,6 +85,7 @@ class _Shuffled(Loop[T]):
             self._drop(index, position)
         elif self.on_exhausted == "restart":
             self.slots.passes[index] = self.slots.passes.get(index, 0) + 1
+            self.counts.began[index] = self._number(position)
             self.seek(position)
             self._give_up(index)
         else:
@@ -91,15 +94,19 @@ class _Shuffled(Loop[T]):
 
     def _drop(self, index: int, position: int) -> None:
         """Leave a stream out from now on; the draw that found it dead is spent."""
-        drawn = self.draw + position if self.kept is None else int(self.kept[position])
+        drawn = self._number(position)
         assert self.table is not None
         self.dead.add(index)
         self.lost += self.table.share(index)
         if self.lost >= 0.5:
             self._leave_out()
-        self.size = draws.block_sizes[0]
+        self.size = drawing.block_sizes[0]
         self._lay(drawn + 1)
         self._give_up(index)
+
+    def _number(self, position: int) -> int:
+        """The number of a draw of the block."""
+        return self.draw + position if self.kept is None else int(self.kept[position])
 
     def _give_up(self, index: int) -> None:
         """Close a stream when the plumbing is laid: after an error here it goes on as it lies."""
@@ -119,6 +126,7 @@ class _Shuffled(Loop[T]):
 
     def _lay(self, start: int) -> None:
         """Lay the block that begins with draw ``start``."""
+        self.counts.count(self.drawn)
         while not self.ended:
             span = self.size
             if callable(self.node.options["weights"]):
@@ -133,11 +141,12 @@ class _Shuffled(Loop[T]):
                 self.kept = start + np.flatnonzero(alive)
                 indices = indices[alive]
             self.draw, self.following = start, start + span
-            if self.size == draws.block_sizes[1] and self.slots.row is None and start >= len(self.node.of):
-                self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
-            self.size = min(self.size * 4, draws.block_sizes[1])
+            if self.size == drawing.block_sizes[1] and start >= len(self.node.of):
+                self.widen()
+            self.size = min(self.size * 4, drawing.block_sizes[1])
             if len(indices):
                 self.slots.fresh = -1
+                self.counts.lay(indices, start if self.kept is None else self.kept)
                 return self.lay(indices.tolist())
             start = self.following
 
@@ -149,10 +158,32 @@ class _Shuffled(Loop[T]):
             self.read = at
             self._leave_out()
 
-    def close(self) -> None:
-        self.ended = True
-        self.seek(len(self.block))
-        self.slots.close()
+    @property
+    def drawn(self) -> int:
+        """How many draws of the block are done, the one after its last among them."""
+        return len(self.block) - self.left()
+
+    def save(self, saver: Saver) -> Any:
+        drawn = self.drawn
+        number = self._number(drawn) if drawn < len(self.block) - 1 else self.following
+        key = self.node.of.key
+        dead = [list(map(key, sorted(some))) for some in (self.tabled, self.dead - self.tabled)]
+        streams = self.slots.save(saver, partial(self.counts.now, drawn))
+        return [number, self.ended, self.read, self.lost, *dead, streams]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.following, self.ended, self.read, self.lost, tabled, others, streams = state
+        parts = self.node.of
+        self.tabled = frozenset(loader.indices(parts, tabled))
+        self.dead = {*self.tabled, *loader.indices(parts, others)}
+        if self.read >= 0:
+            weights = self.node.options["weights"](self.read)
+            self.table = Table(len(parts), read_weights("shuffled_mux", weights, parts))
+        if self.tabled and self.table is not None:
+            self.table = self.table.without(self.tabled)
+        self.slots.load(streams, loader)
+        past = self.slots.past
+        self.counts.load(list(past), [0 if one.running else one.n for one in past.values()])
 
 
 def _table(node: Node[Any]) -> Table:

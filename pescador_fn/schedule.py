@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, successive, systematic
-from pescador_fn.stream import FOREVER
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, systematic
+from pescador_fn.running import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader
 
-__all__ = ["Activation", "Exhaustive", "Schedule", "WithReplacement"]
+__all__ = ["Activation", "Schedule", "WithReplacement"]
 
 
 class Prepared:
@@ -84,11 +85,11 @@ class Schedule:
         self.candidates: Iterator[Activation] = iter(())
         self.numbers: Any = iter(())  # those of the candidates, which tells how many are left
         self.dead: set[int] = set()
-        self.open_slots: list[int] = list(range(self.prepared.n_slots))
-        self.laid: list[int] = self.open_slots.copy()  # the slots that picks fall on; on a shut one they are spent
+        self.open_slots: dict[int, None] = dict.fromkeys(range(self.prepared.n_slots))  # in order
+        self.laid: list[int] = list(self.open_slots)  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version: int = 0  # of the law of `picks`
-        self.size: int = draws.block_sizes[0]
+        self.size: int = drawing.block_sizes[0]
 
     @property
     def number(self) -> int:
@@ -100,11 +101,46 @@ class Schedule:
         other = copy.copy(self)
         for name in {name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())}:
             value = getattr(self, name)
-            if isinstance(value, list | set):
+            if isinstance(value, list | set | dict):
                 setattr(other, name, copy.copy(value))
         other.words = {lane: words.copy() for lane, words in self.words.items()}
         other.drop_candidates()
         return other
+
+    @property
+    def in_slots(self) -> list[int]:
+        """The stream last named for each slot, -1 for none; empty where nothing depends on it."""
+        return []
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
+        """Where it stands, as plain data; ``opened`` are the slots whose streams are open."""
+        key = self.node.of.key
+        shut = [slot for slot in range(self.prepared.n_slots) if slot not in self.open_slots]
+        waiting = [[slot, key(found[0]), *found[1:]] for slot, found in enumerate(self.first) if found is not None]
+        in_slots = [(slot, stream) for slot, stream in enumerate(self.in_slots) if slot not in opened and stream >= 0]
+        return {
+            "number": self.number,
+            "dead": list(map(key, sorted(self.dead))),
+            "shut": shut,
+            "unlaid": [slot for slot in shut if slot not in self.laid],
+            "first": waiting,
+            "unopened": [[slot, key(stream)] for slot, stream in in_slots if self.first[slot] is None],
+        }
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        """Stand where ``save`` was called; ``streams`` are those that are open, by slot."""
+        parts = self.node.of
+        self.drop_candidates()
+        self.at = state["number"]
+        self.dead = set(loader.indices(parts, state["dead"]))
+        self.open_slots = dict.fromkeys(slot for slot in range(self.prepared.n_slots) if slot not in state["shut"])
+        self.laid = [slot for slot in range(self.prepared.n_slots) if slot not in state["unlaid"]]
+        self.first = [None] * self.prepared.n_slots
+        for slot, name, number, quota in state["first"]:
+            streams[slot] = loader.index(parts, name)
+            self.first[slot] = streams[slot], number, quota
+        for slot, name in state["unopened"]:
+            streams.update((slot, stream) for stream in loader.indices(parts, [name]))
 
     def picks(self, draw: int, size: int) -> list[int]:
         """The slots of the draws from ``draw`` on."""
@@ -133,9 +169,9 @@ class Schedule:
 
     def shut(self, slot: int) -> None:
         """Close a slot for good; the picks follow when half of what they fall on is shut."""
-        self.open_slots.remove(slot)
+        del self.open_slots[slot]
         if 2 * len(self.open_slots) <= len(self.laid):
-            self.laid = self.open_slots.copy()
+            self.laid = list(self.open_slots)
             self.version += 1
 
     def drop_candidates(self) -> None:
@@ -145,7 +181,7 @@ class Schedule:
 
     def uniforms(self) -> Floats:
         """Uniform numbers for the next candidates, in blocks that grow."""
-        size, self.size = self.size, min(self.size * 4, max(1, draws.block_sizes[1] // 4))
+        size, self.size = self.size, min(self.size * 4, max(1, drawing.block_sizes[1] // 4))
         return self.words["streams"].uniforms(self.at, size)
 
     def lay(self, streams: list[int]) -> None:
@@ -186,11 +222,12 @@ def _sparse_sample(u: Floats, count: int) -> list[int]:
 class WithReplacement(Schedule):
     """Activations drawn by weight, independently of what is active."""
 
-    __slots__ = ("lost", "read", "table")
+    __slots__ = ("lost", "read", "table", "tabled")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.table: Table | None = self.prepared.table
+        self.tabled: frozenset[int] = frozenset()  # the dead that the table leaves out
         self.lost: float = 0.0  # the share of the table that dead streams have
         self.read: int = -1
         if self.function:
@@ -220,7 +257,22 @@ class WithReplacement(Schedule):
         """Draw from another table, without the dead, from the next candidate on."""
         self.drop_candidates()
         self.table = table.without(self.dead)
+        self.tabled = frozenset(self.dead)
         self.lost = 0.0
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
+        tabled = list(map(self.node.of.key, sorted(self.tabled)))
+        return {**super().save(opened), "tabled": tabled, "lost": self.lost, "read": self.read}
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        super().load(state, loader, streams)
+        self.read, self.lost = state["read"], state["lost"]
+        self.tabled = frozenset(loader.indices(self.node.of, state["tabled"]))
+        table = self.prepared.table
+        if self.function:
+            weights = self.weights_at(self.read)[1]
+            table = Table(len(weights), weights)
+        self.table = table.without(self.tabled) if self.tabled and table else table
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead and self.table is not None:
@@ -228,92 +280,3 @@ class WithReplacement(Schedule):
             self.lost += self.table.share(stream)
             if self.lost >= 0.5:
                 self._retable(self.table)
-
-
-class Exhaustive(Schedule):
-    """Every stream of positive weight once, in successive-sampling order; draws by the weights of the open streams."""
-
-    __slots__ = (
-        "by_weight",
-        "candidate_weights",
-        "order",
-        "read",
-        "slot_streams",
-        "slot_weights",
-        "started",
-        "taken",
-        "weights",
-    )
-
-    version: int
-
-    def __init__(self, node: Node[Any], place: Place) -> None:
-        super().__init__(node, place)
-        self.weights: Floats | None = None if self.function else node.options["weights"]
-        self.started: set[int] = set()  # kept for a function only, by which the order is drawn anew
-        self.read: int = -1
-        self.order: Any = None
-        self.taken: int = 0  # how much of the order is in candidates
-        n_slots = self.prepared.n_slots
-        self.slot_streams: list[int] = [-1] * n_slots
-        self.slot_weights: list[float] = [0.0] * n_slots
-        self.candidate_weights: dict[int, float] = {}
-        self.by_weight: bool = node.options["weights"] is not None
-        if self.by_weight:  # slots are picked by weight, so each has its stream from the start
-            self.reread(0)
-            self.first: list[Activation | None] = [self.replace(slot, 0) for slot in range(n_slots)]
-
-    def drop_candidates(self) -> None:
-        self.taken -= self.at - self.number
-        super().drop_candidates()
-
-    def reread(self, draw: int) -> None:
-        """Take a function's weights for the period of a draw: for the open slots, and for the order of the rest."""
-        if self.function and draw - draw % PERIOD != self.read:
-            self.read, self.weights = self.weights_at(draw)
-            self.drop_candidates()
-            self.order, self.taken = None, 0
-            for slot in self.open_slots.copy():
-                if self.slot_streams[slot] >= 0:
-                    self.slot_weights[slot] = float(self.weights[self.slot_streams[slot]])
-                elif draw:
-                    self.first[slot] = self.replace(slot, draw)
-
-    def replace(self, slot: int, draw: int) -> Activation | None:
-        if self.function:
-            self.reread(draw)
-        found = next(self.candidates, None)
-        if found is None:
-            self._more_streams()
-            found = next(self.candidates, None)
-        if self.by_weight:
-            self._weigh(slot, found)
-        if found is None and not self.function:
-            self.shut(slot)
-        elif found is None and max(self.slot_streams) < 0:
-            # By a function, a stream of no weight may have some in a later period; slots wait while others run.
-            for waiting in self.open_slots.copy():
-                self.shut(waiting)
-        return found
-
-    def _weigh(self, slot: int, found: Activation | None) -> None:
-        """Note the weight of the stream that takes a slot."""
-        stream = -1 if found is None else found[0]
-        self.slot_streams[slot] = stream
-        self.slot_weights[slot] = self.candidate_weights.get(stream, 0.0)
-        self.version += 1
-        if self.function and found is not None:
-            self.started.add(stream)
-
-    def _more_streams(self) -> None:
-        if self.order is None:
-            u = Words(self.place, f"order {max(self.read, 0)}").uniforms(0, len(self.node.of))
-            order = successive(self.weights, u)
-            self.order = order[~np.isin(order, list(self.started))] if self.started else order
-        if self.taken >= len(self.order):
-            return  # all of it is out: the last slots ask in vain
-        block: list[int] = self.order[self.taken : self.taken + 256].tolist()
-        self.taken += len(block)
-        if self.weights is not None:
-            self.candidate_weights = dict(zip(block, self.weights[block].tolist(), strict=True))
-        self.lay(block)

@@ -123,15 +123,20 @@ class Root(Place):
         super().__init__(above, "root", 0)
         self.seed = seed
 
-    def digest(self, lane: str) -> bytes:
-        """As for every place, from the seed and the activation numbers above that are not 0."""
+    def entropy(self) -> int:
+        """The seed, taken from entropy now if none was given."""
         if self.seed is None:
             self.seed = secrets.randbits(128)
+        return self.seed
+
+    def digest(self, lane: str) -> bytes:
+        """As for every place, from the seed and the activation numbers above that are not 0."""
+        seed = self.entropy()
         numbers, depth, place = [], 0, self.above
         while place is not None:
             if place.number:
                 numbers.append(b"%d^%d" % (place.number, depth))
             depth += 1
             place = place.above
-        text = b"seed %d" % self.seed + b"".join(b" " + number for number in numbers)
+        text = b"seed %d" % seed + b"".join(b" " + number for number in numbers)
         return blake2b(text + b"/" + lane.encode(), digest_size=32).digest()

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
+from pescador_fn.below import Stage
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import map_items
 from pescador_fn.legible import named
+from pescador_fn.running import EMPTY, FOREVER, close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import FOREVER, Stage, close_all
+from pescador_fn.state import Loader, Saver, replay
 
 __all__ = ["label", "lift", "seeded"]
 
@@ -27,6 +29,9 @@ class _Seeded(Stage[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.upstream)
+
+    def jump(self, n: int) -> bool:
+        return self.upstream.jump(n)
 
 
 def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
@@ -52,22 +57,51 @@ def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
 
 
 class _Lifted(Stage[T]):
-    __slots__ = ("calls", "owner")
+    __slots__ = ("calls", "ended", "owner", "past", "where")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place)
         self.calls: itertools.repeat[Iterator[T]] | None = None
         self.owner: Any = None
+        self.ended = False  # before it was saved
+        self.past: int = 0  # how often it had been called, where it is resumed
+        self.where = ""
 
     def __iter__(self) -> Iterator[T]:
         if self.calls is None:  # once: a lifted function's memory cannot be laid again
-            options = self.node.options
-            lifted: Any = self.node.build
-            made = lifted.fn(iter(self.upstream), *options["*options"], **options["**options"])
-            items = iter(made)
-            self.owner = items if hasattr(items, "close") else None
-            self.calls = itertools.repeat(items, FOREVER)
+            items: Iterator[T] = EMPTY
+            if not self.ended:
+                try:
+                    items = self._open()
+                except Exception:
+                    self.ended = True  # what does not open has ended
+                    raise
+            self.calls = itertools.repeat(items, FOREVER - self.past)
         return map(next, self.calls)
+
+    def _open(self) -> Iterator[T]:
+        """Call the function, and bring what it made to where it was."""
+        options = self.node.options
+        lifted: Any = self.node.build
+        items: Iterator[T] = iter(lifted.fn(iter(self.upstream), *options["*options"], **options["**options"]))
+        self.owner = items if hasattr(items, "close") else None
+        given, _ = replay(items, self.past, self.where, ended=True)
+        self.ended = given < self.past
+        return items
+
+    def held(self) -> Iterable[Any]:
+        return self.upstream, self.owner
+
+    def save(self, saver: Saver) -> Any:
+        if self.node.build.memoryless:
+            return saver.running(self.upstream)
+        return [self.past if self.calls is None else FOREVER - self.calls.__length_hint__(), self.ended]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        if self.node.build.memoryless:
+            loader.running(self.upstream, state)
+        else:
+            (self.past, self.ended), self.where = state, loader.where
 
     @property
     def done(self) -> bool:
@@ -86,8 +120,9 @@ _signature = inspect.signature(_shape)
 class Lifted(Generic[B]):
     """A combinator made of a function from iterables to iterables."""
 
-    def __init__(self, fn: Callable[..., Iterable[B]]) -> None:
+    def __init__(self, fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> None:
         self.fn = fn
+        self.memoryless = memoryless
         self.__name__: str = named(fn)
         self.__doc__ = f"{self.__name__}, lifted: from a factory to a factory."
         self.__signature__: inspect.Signature = _signature
@@ -107,32 +142,38 @@ class Lifted(Generic[B]):
         return Node(self, _Lifted, part, **{"*options": tuple(args), "**options": kwargs})
 
     def __eq__(self, other: object) -> bool:
-        return self.fn == other.fn if isinstance(other, Lifted) else NotImplemented
+        if not isinstance(other, Lifted):
+            return NotImplemented
+        return self.fn == other.fn and self.memoryless == other.memoryless
 
     def __hash__(self) -> int:
         return hash(self.fn)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Lifted, (self.fn,)
+        return functools.partial(Lifted, memoryless=self.memoryless), (self.fn,)
 
     def __repr__(self) -> str:
-        return f"lift({self.__name__})"
+        return f"lift({self.__name__}{', memoryless=True' if self.memoryless else ''})"
 
 
-def lift(fn: Callable[..., Iterable[B]]) -> Lifted[B]:
+def lift(fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> Lifted[B]:
     """Turn a function from an iterable to an iterable into a combinator.
 
     That makes ``toolz``, ``itertools`` and ``more_itertools`` usable in a pipeline; a function that takes its data last
     is given the arguments before it by ``functools.partial``. The result is called with a factory and the rest of
     ``fn``'s arguments. Without a factory, and with arguments by name, it gives a stage for ``pipe``; ``curried.lift``
-    takes them by position too. What ``fn`` remembers
-    cannot be seen from outside, so a stream that it made is only ever replayed from its own start.
+    takes them by position too.
+
+    What ``fn`` remembers cannot be seen from outside, so where the stream is resumed it is replayed from its own start,
+    with all that lies below: the cost grows with the number of items, unless ``fn`` is said to be memoryless.
 
     Args:
         fn: called with an iterator first, each time the stream is opened; it must not touch anything else.
+        memoryless: that ``fn`` takes one item for each that it gives, and remembers none, such as
+            ``lambda items: map(abs, items)``. A resumed stream then goes on at once.
 
     Raises:
-        TypeError: if ``fn`` is not callable.
+        TypeError: if ``fn`` is not callable, or ``memoryless`` not a bool.
 
     >>> import toolz
     >>> from pescador_fn.curried import pipe
@@ -145,7 +186,9 @@ def lift(fn: Callable[..., Iterable[B]]) -> Lifted[B]:
     """
     if not callable(fn):
         raise TypeError(f"lift: fn={show(fn)} is not callable; pass a function from an iterable to an iterable")
-    return Lifted(fn)
+    if not isinstance(memoryless, bool):
+        raise TypeError(f"lift: memoryless={show(memoryless)} is not a bool; give the options of fn after the factory")
+    return Lifted(fn, memoryless=memoryless)
 
 
 @dataclass(frozen=True)

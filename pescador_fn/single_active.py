@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.draws import Floats, Table, Words
+from pescador_fn.drawing import Floats, Table, Words
 from pescador_fn.poisson import odds, split_certain
 from pescador_fn.schedule import Activation, Schedule
 
 if TYPE_CHECKING:
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader
 
 __all__ = ["SingleActive"]
 
@@ -62,7 +63,19 @@ class Law:
 class SingleActive(Schedule):
     """The active set is a conditional Poisson sample: a random member leaves, an outsider enters by its odds."""
 
-    __slots__ = ("active", "law", "lost", "members", "missing", "slot_table", "tabled", "tabled_at", "u")
+    __slots__ = (
+        "active",
+        "law",
+        "left_out",
+        "lost",
+        "members",
+        "missing",
+        "settled",
+        "slot_table",
+        "tabled",
+        "tabled_at",
+        "u",
+    )
 
     version: int
 
@@ -72,7 +85,8 @@ class SingleActive(Schedule):
         if self.prepared.law is None:
             self.prepared.law = Law(np.ones(len(node.of)) if weights is None else weights, self.prepared.n_slots)
         self.law: Law = self.prepared.law
-        self.tabled: int = 0  # how many dead the law leaves out
+        self.left_out: frozenset[int] = frozenset()  # the dead that the law leaves out
+        self.tabled: int = 0  # how many they are
         self.tabled_at: int = 0  # since which candidate
         self.lost: float = 0.0  # the share of the active set that the other dead would have
         self.slot_table: Table | None = None
@@ -83,6 +97,8 @@ class SingleActive(Schedule):
         self.active = set(self.members)
         self.drop_candidates()
         self.lay(self.members)
+        # Whether candidates need only be inactive: none is listed, dead or to be let in first.
+        self.settled: bool = not self.law.heavy
         self.first: list[Activation | None] = list(self.candidates)
         self._weigh_slots()
 
@@ -141,10 +157,16 @@ class SingleActive(Schedule):
         return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
 
     def replace(self, slot: int, draw: int) -> Activation | None:  # noqa: ARG002 - weights are fixed here
-        stream = self.members[slot]
-        if self.law.certain and stream in self.law.certain and stream not in self.dead:
+        stream, active = self.members[slot], self.active
+        if stream in self.law.certain and stream not in self.dead:
             return self._again(stream)
-        self.active.discard(stream)
+        active.discard(stream)
+        if self.settled:
+            for one in self.candidates:
+                if one[0] not in active:
+                    self.members[slot] = one[0]
+                    active.add(one[0])
+                    return one
         if len(self.dead) > self.tabled:
             self._rebuild()
         found = self._entering()
@@ -178,9 +200,39 @@ class SingleActive(Schedule):
         alive = law.count - (len(self.dead) - self.tabled)
         return self._outsider() if alive > len(self.active) else None
 
+    @property
+    def in_slots(self) -> list[int]:
+        return self.members
+
+    def save(self, opened: set[int]) -> dict[str, Any]:
+        key = self.node.of.key
+        return {
+            **super().save(opened),
+            "tabled": list(map(key, sorted(self.left_out))),
+            "tabled_at": self.tabled_at,
+            "lost": self.lost,
+            "missing": list(map(key, self.missing)),
+        }
+
+    def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
+        super().load(state, loader, streams)
+        parts = self.node.of
+        self.left_out = frozenset(loader.indices(parts, state["tabled"]))
+        self.tabled, self.tabled_at, self.lost = len(self.left_out), state["tabled_at"], state["lost"]
+        if self.left_out:
+            alive = self.law.weights.copy()
+            alive[list(self.left_out)] = 0.0
+            self.law = Law(alive, self.prepared.n_slots)
+        self.missing = loader.indices(parts, state["missing"])
+        self.members = [streams.get(slot, -1) for slot in range(self.prepared.n_slots)]
+        self.active = {stream for stream in self.members if stream >= 0}
+        self.settled = not self.law.heavy and not self.missing and len(self.dead) == self.tabled
+        self._weigh_slots()
+
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
             self.dead.add(stream)
+            self.settled = False
             self.lost += self.law.share(stream)
 
     def _rebuild(self) -> None:
@@ -193,7 +245,9 @@ class SingleActive(Schedule):
         self.drop_candidates()
         self.law = Law(alive, self.prepared.n_slots)
         self.missing = sorted(self.law.certain - self.active)
+        self.left_out = frozenset(self.dead)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
+        self.settled = not self.law.heavy and not self.missing
         self._weigh_slots()
 
     def _weigh_slots(self) -> None:
@@ -206,7 +260,9 @@ class SingleActive(Schedule):
                 weights[slot] = 0.0
             elif stream in law.certain:
                 weights[slot] = law.weights[stream]
-        table = None if np.ptp(weights[self.open_slots]) == 0 or not weights.any() else Table(len(weights), weights)
+        table = (
+            None if not weights.any() or np.ptp(weights[list(self.open_slots)]) == 0 else Table(len(weights), weights)
+        )
         before = None if self.slot_table is None else self.slot_table.weights
         after = None if table is None else table.weights
         if not (before is after or (before is not None and after is not None and np.array_equal(before, after))):

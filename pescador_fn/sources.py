@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
+from pescador_fn.below import Leaf, Opened, adopt
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.seeds import Place, Root
-from pescador_fn.stream import Leaf, Opened, Stream, adopt
+from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from pescador_fn.seeds import Place
 
 __all__ = ["Source", "SourceFunction", "same", "source"]
 
@@ -46,7 +49,7 @@ class Source(Generic[T]):
 
     def __call__(self) -> Stream[T]:
         """A fresh stream; each one has randomness of its own."""
-        return Stream._of(self, Leaf(self, Root()))
+        return Stream._of(self, partial(Leaf, self))
 
     if not TYPE_CHECKING:  # for a clear message; to a type checker it is not iterable
 
@@ -59,7 +62,26 @@ class Source(Generic[T]):
         function = self.function
         if function.wants_rng:
             return adopt(function.fn(*self.args, **self.kwargs, rng=place.rng()), self)
+        if function.wants_start:
+            leaf: Leaf[T] = Leaf(self, place)
+            return iter(leaf), leaf, leaf
         return adopt(function.fn(*self.args, **self.kwargs), self)
+
+    def _open(self, place: Place, start: int) -> Iterable[T]:
+        """What the function returns, from item ``start`` on where it can."""
+        function, kwargs = self.function, dict(self.kwargs)
+        if function.wants_rng:
+            kwargs["rng"] = place.rng()
+        if start:
+            kwargs["start"] = kwargs.get("start", 0) + start
+        made: Iterable[T] = function.fn(*self.args, **kwargs)
+        return made
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a state is held against."""
+        described: dict[str, Any] = self.function.described
+        return described
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self.function.__name__}: a source is immutable; make another")
@@ -108,6 +130,11 @@ class SourceFunction(Generic[T]):
                 f"source: {self.__name__} takes rng by position, where its arguments would meet it; "
                 "make it keyword-only: def f(path, *, rng)"
             )
+        starts = self.signature.parameters.get("start")
+        self.wants_start: bool = (
+            starts is not None and starts.kind is starts.KEYWORD_ONLY and starts.default == 0 and not self.wants_rng
+        )
+        self.described: dict[str, Any] = {"": f"source {self.__name__}"}
         kinds = {p.kind for p in parameters}
         plain = inspect.Parameter.VAR_POSITIONAL not in kinds
         places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -175,6 +202,9 @@ def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:
     Calling the result binds the arguments and opens nothing. A keyword-only parameter named ``rng`` is not bound: each
     time the stream opens, it is given a ``numpy.random.Generator`` of that activation's own, fixed by the pipeline's
     seed and the stream's place in it.
+
+    Where the stream is resumed, it is opened and pulled as often as it had been before. A function without ``rng`` that
+    has a keyword-only parameter ``start=0`` is called with the number of items to leave out instead.
 
     Args:
         fn: any function that returns an iterable; most often a generator function.

@@ -1,42 +1,42 @@
-"""Muxes without chance: round robin and chain."""
+"""Muxes without chance: round robin."""
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import pescador_fn.draws as draws
-from pescador_fn.draws import Words
+import pescador_fn.drawing as drawing
+from pescador_fn.drawing import Words
 from pescador_fn.errors import check_choice
-from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
-from pescador_fn.loop import Loop, Slots
+from pescador_fn.factory import Factories, Node, check_parts
+from pescador_fn.loop import Open
+from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.stream import EMPTY, FOREVER, Running, close_all, flow, open_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["chain_mux", "round_robin_mux"]
+    from pescador_fn.state import Loader, Saver
+
+__all__ = ["round_robin_mux"]
 
 T = TypeVar("T")
 
 
-class _RoundRobin(Loop[T]):
+class _RoundRobin(Open[T]):
     """The executor of `round_robin_mux`."""
 
-    __slots__ = ("at", "barren", "gave", "gone", "mode", "node", "number", "place", "ring", "size", "slots")
+    __slots__ = ("at", "barren", "gave", "gone", "mode", "number", "place", "ring", "rounds", "size")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
         self.place = place.pinned(node.options["seed"])
-        self.slots = Slots(node, self.place)
-        super().__init__(self.slots)
-        self.slots.left = self.left
+        super().__init__(node, self.place)
         self.mode = node.options["mode"]
-        self.size = draws.block_sizes[0]
+        self.size = drawing.block_sizes[0]
         self.number = 0  # the pass
         self.ring: Sequence[int] = range(len(node.of))  # the streams of this pass, in order
         self.at = 0  # where in the ring the next block begins
+        self.rounds = 0  # of this pass, that were done when it last began at 0
         self.gone: set[int] = set()  # those of the ring that have ended in this round
         self.barren: set[int] = set()
         self.gave = False
@@ -73,6 +73,7 @@ class _RoundRobin(Loop[T]):
     def _lay(self) -> None:
         """Lay the next block: a part of a round, or some whole rounds."""
         if self.at >= len(self.ring):
+            self.rounds += self.at // len(self.ring)
             self.at = 0
         if not self.at and self.gone:
             self.ring = [index for index in self.ring if index not in self.gone]
@@ -84,30 +85,50 @@ class _RoundRobin(Loop[T]):
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
         indices = list(self.ring[self.at : self.at + self.size]) * rounds
         self.at += len(indices)
-        if self.size == draws.block_sizes[1] and self.slots.row is None:
-            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
-        self.size = min(self.size * 4, draws.block_sizes[1])
+        if self.size == drawing.block_sizes[1]:
+            self.widen()
+        self.size = min(self.size * 4, drawing.block_sizes[1])
         self.slots.fresh = -1
         self.lay(indices)
 
     def _next_pass(self) -> None:
         """Begin again with every stream that is not barren."""
-        self.ring = [index for index in range(len(self.node.of)) if index not in self.barren]
-        if self.mode == "exhaustive" or not self.gave or not self.ring:
+        if self.mode == "exhaustive" or not self.gave or len(self.barren) == len(self.node.of):
             self.close()
             return
         self.gave = False
+        self.rounds = 0
         self.number += 1
         self.slots.begin(self.number)
-        if self.mode == "permuted_cycle":
-            words = Words(self.place, f"order {self.number}")
-            order = draws.permutation(words.uniforms(0, len(self.node.of)))
-            self.ring = [index for index in order.tolist() if index not in self.barren]
+        self.ring = [index for index in self._order() if index not in self.barren]
 
-    def close(self) -> None:
-        self.ended = True
-        self.seek(len(self.block))
-        self.slots.close()
+    def _order(self) -> Sequence[int]:
+        """The order of this pass."""
+        if self.mode != "permuted_cycle" or not self.number:
+            return range(len(self.node.of))
+        words = Words(self.place, f"order {self.number}")
+        order: list[int] = drawing.permutation(words.uniforms(0, len(self.node.of))).tolist()
+        return order
+
+    def save(self, saver: Saver) -> Any:
+        left, key = self.left(), self.node.of.key
+        rounds, at = divmod(self.at - max(0, left - 1), max(1, len(self.ring)))
+        rounds += self.rounds
+        ring = set(self.ring)
+        out = [index for index in range(len(self.node.of)) if index not in ring]
+        places = {index: place for place, index in enumerate(self.ring)}
+        streams = self.slots.save(saver, lambda opened: [rounds + (places[index] < at) for index in opened])
+        sets = [list(map(key, sorted(some))) for some in (out, self.gone, self.barren)]
+        return [self.number, rounds, at, self.gave, self.ended, *sets, streams]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.number, self.rounds, self.at, self.gave, self.ended, *sets, streams = state
+        out, self.gone, self.barren = (set(loader.indices(self.node.of, some)) for some in sets)
+        self.ring = [index for index in self._order() if index not in out]
+        self.slots.number = self.number
+        for index in out | self.gone:
+            self.slots.put(index, EMPTY)
+        self.slots.load(streams, loader)
 
 
 def round_robin_mux(
@@ -138,156 +159,3 @@ def round_robin_mux(
     check_choice("round_robin_mux", "mode", mode, ("exhaustive", "cycle", "permuted_cycle"))
     parts = check_parts("round_robin_mux", factories)
     return Node(round_robin_mux, _RoundRobin, parts, mode=mode, seed=check_seed("round_robin_mux", seed))
-
-
-class _Chained(Running[T]):
-    """The executor of `chain_mux`."""
-
-    __slots__ = (
-        "barren",
-        "calls",
-        "cycles",
-        "ended",
-        "gave",
-        "index",
-        "number",
-        "of",
-        "outer",
-        "owner",
-        "pending",
-        "place",
-        "running",
-    )
-
-    def __init__(self, node: Node[T], place: Place) -> None:
-        super().__init__()
-        self.of: Any = node.of
-        self.cycles = node.options["mode"] == "cycle"
-        self.place = place
-        self.number = 0  # the pass
-        self.index = -1  # of the open stream
-        self.calls: repeat[Iterator[T]] | None = None  # of the open stream
-        self.owner: Any = None
-        self.running: Running[T] | None = None
-        self.outer: tuple[Iterator[tuple[int, Any]], Any] | None = None  # the factories left of the pass
-        self.pending: tuple[int, Any] | None = None  # what is being opened
-        self.gave = False
-        self.barren: set[int] = set()
-        self.ended = False
-
-    def __iter__(self) -> Iterator[T]:
-        return flow(self.refill)
-
-    def more(self) -> Iterator[T] | None:
-        calls, running = self.calls, self.running
-        if calls is not None and not self.ended:
-            if running is not None and not running.done:  # cut by a signal
-                self.calls = repeat(iter(running), calls.__length_hint__())
-                return map(next, self.calls)
-            if FOREVER - calls.__length_hint__() > 1:  # the last call is the one that found the end
-                self.gave = True
-            else:
-                self.barren.add(self.index)
-            owner, self.calls, self.owner, self.running = self.owner, None, None, None
-            self.cut = False
-            if owner is not None:
-                owner.close()
-        if self.pending is not None and not self.ended:  # a signal came while it was opened
-            self.cut = False
-            return self._open(*self.pending)
-        while not self.ended:
-            if self.outer is None:
-                self.cut = False
-                self.outer = self._factories()
-            self.cut = False
-            for found in self.outer[0]:
-                self.pending = found
-                return self._open(*found)
-            self.cut = True
-            self._next_pass()
-        return None
-
-    def _open(self, index: int, factory: Any) -> Iterator[T]:
-        """The items of the next stream; one that does not open is left out of later passes."""
-        self.index = index
-        label = index if type(self.of) is not Parts or self.of.names is None else self.of.names[index]
-        try:
-            items, self.owner, self.running = open_child(factory, self.place, label, self.number)
-        except Exception:
-            self.barren.add(index)
-            self.pending = None
-            try:
-                check_part("chain_mux", factory, f"factories[{label!r}]")
-            except TypeError as error:
-                one = (
-                    ""
-                    if type(self.of) is Parts
-                    else "; a factory alone is one of factories: for one stream pass [factory]"
-                )
-                raise TypeError(f"{error}{one}") from None
-            raise
-        self.cut = True
-        self.pending = None
-        self.calls = calls = repeat(items, FOREVER)
-        return map(next, calls)
-
-    def _next_pass(self) -> None:
-        """Begin again, or end."""
-        if not self.cycles or not self.gave:
-            self.close()
-        self.number += 1
-        self.gave = False
-        self.outer = None
-
-    def _factories(self) -> tuple[Iterator[tuple[int, Any]], Any]:
-        """The factories of one pass with their indices, and what has their `close`."""
-        of = self.of
-        if isinstance(of, Parts):
-            alive = [index for index in range(len(of)) if index not in self.barren] if self.barren else range(len(of))
-            return zip(alive, map(of.items.__getitem__, alive), strict=True), None
-        try:
-            items, owner, _ = open_child(of, self.place, "factories", self.number)
-        except Exception:
-            self.ended = True  # what does not open has ended
-            raise
-        return enumerate(items), owner
-
-    @property
-    def done(self) -> bool:
-        return self.ended
-
-    def close(self) -> None:
-        self.ended = True
-        owners = [self.owner, None if self.outer is None else self.outer[1]]
-        self.owner = self.outer = None
-        close_all(owners)
-
-
-def chain_mux(
-    factories: Factories[T] | Factory[Factory[T]], *, mode: Literal["exhaustive", "cycle"] = "exhaustive"
-) -> Node[T]:
-    """Run ``factories`` one after the other, each opened when the one before has ended.
-
-    Args:
-        factories: a sequence of zero-argument callables, which may be empty; a mapping of names to them; or a factory
-            of factories, which is pulled only as far as the streams are.
-        mode: ``"exhaustive"`` ends after the last; ``"cycle"`` begins again, with other randomness. A pass that gives
-            nothing is the last.
-
-    Raises:
-        TypeError: when built, if ``factories`` is of the wrong kind; when pulled, if a factory of factories gives
-            something else.
-        ValueError: when built, if ``mode`` is unknown.
-
-    Source: McFee et al., pescador 3.0, ``ChainMux``.
-
-    >>> list(chain_mux([[1, 2].__iter__, [3].__iter__])())
-    [1, 2, 3]
-    >>> pages = lambda: (range(n).__iter__ for n in [1, 2, 3])
-    >>> list(chain_mux(pages)())
-    [0, 0, 1, 0, 1, 2]
-    """
-    check_choice("chain_mux", "mode", mode, ("exhaustive", "cycle"))
-    if callable(factories):
-        return Node(chain_mux, _Chained, check_part("chain_mux", factories, "factories"), mode=mode)
-    return Node(chain_mux, _Chained, check_parts("chain_mux", factories, least=0), mode=mode)

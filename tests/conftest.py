@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pescador_fn import draws, shutdown
+from pescador_fn import drawing, shutdown
 
 settings.register_profile(
     "suite",
@@ -22,11 +22,11 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-BLOCKS = [(1, 1), (4, 4), (12, 12), draws.block_sizes]
+BLOCKS = [(1, 1), (4, 4), (12, 12), drawing.block_sizes]
 
 
 def set_blocks(monkeypatch, sizes):
-    monkeypatch.setattr(draws, "block_sizes", sizes)
+    monkeypatch.setattr(drawing, "block_sizes", sizes)
 
 
 @pytest.fixture(params=BLOCKS, ids=lambda sizes: f"blocks {sizes[0]}")

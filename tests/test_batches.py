@@ -136,6 +136,25 @@ def test_arrays_of_any_layout_and_dtype_arrive_equal(how, dtype):
         np.testing.assert_array_equal(row, copy)
 
 
+@pytest.mark.parametrize("how", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES[:-1])
+def test_arrays_of_any_layout_and_dtype_arrive_equal_in_dicts(how, dtype):
+    rows = [laid_out(how, np.arange(12).reshape(3, 4).astype("i8").astype(dtype)) for _ in range(3)]
+    copies = [row.copy() for row in rows]
+    for made in (one([{"x": row} for row in rows])["x"], one([{"y": 1, "x": row[0]} for row in rows])["x"]):
+        wanted = np.stack([copy if made.ndim == 3 else copy[0] for copy in copies])
+        assert made.dtype == wanted.dtype
+        np.testing.assert_array_equal(made, wanted)
+        assert made.flags.writeable
+        assert made.flags.aligned
+        assert not any(np.shares_memory(made, row) for row in rows)
+
+
+def test_a_mask_among_plain_arrays_in_dicts_is_kept():
+    made = one([{"x": np.ones(2)}, {"x": np.ma.array([1.0, 2.0], mask=[0, 1])}])["x"]
+    assert made.mask.tolist() == [[False, False], [False, True]]
+
+
 def test_object_arrays():
     made = one([objects("a", {1}), objects(None, 2)])
     assert made.shape == (2, 2)

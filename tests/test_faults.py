@@ -395,14 +395,25 @@ def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
     assert (sorted(found), cuts) == (list(range(9)), 3)
 
 
-@pytest.mark.parametrize("name", ["shuffled_mux, drop", "exhaustive", "round_robin_mux", "chain_mux"])
-def test_what_a_signal_cuts_in_two_says_so(name, blocks, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("shuffled_mux, drop", lambda running: (running, "more")),
+        ("exhaustive", lambda running: (running, "more")),
+        ("exhaustive", lambda running: (running.schedule, "replace")),
+        ("exhaustive, weights", lambda running: (running, "more")),
+        ("exhaustive, weights", lambda running: (running.schedule, "replace")),
+        ("round_robin_mux", lambda running: (running, "more")),
+        ("chain_mux", lambda running: (running, "more")),
+    ],
+)
+def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
     """A signal in the library's own code, between two steps: it goes on or raises, and never ends silently."""
     stream = ONCE_EACH[name]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
     found = [next(stream)]
-    running = stream._running
+    owner, method = cut(stream._running)
     with monkeypatch.context() as patch:
-        patch.setattr(type(running), "more", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(type(owner), method, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             found.extend(stream)
     with pytest.raises(RuntimeError, match="interrupted by a signal"):

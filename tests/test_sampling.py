@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pescador_fn import seeded, shuffled_mux, stochastic_mux, take
-from pescador_fn.draws import Quota
+from pescador_fn.drawing import Quota
 from pescador_fn.poisson import odds
 
 GRID = (np.arange(100_000) + 0.5) / 100_000

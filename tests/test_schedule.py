@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pescador_fn import draws, shuffled_mux, stochastic_mux
-from pescador_fn.draws import Table, Words
+from pescador_fn import drawing, shuffled_mux, stochastic_mux
+from pescador_fn.drawing import Table, Words
 from pescador_fn.seeds import Root
 
 N = 8
@@ -146,7 +146,7 @@ def compare(build, lengths, n):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_the_executor_does_what_the_schedule_says(options, n, lengths, sizes, monkeypatch):
-    monkeypatch.setattr(draws, "block_sizes", sizes)
+    monkeypatch.setattr(drawing, "block_sizes", sizes)
     compare(lambda factories: mux_of(factories, options), lengths, min(n, 2500))
 
 
@@ -164,7 +164,7 @@ def test_any_mux_does_what_its_schedule_says(lengths, data):
         dist=draw(st.sampled_from(["binomial", "constant", "poisson"])),
         seed=draw(st.integers(0, 5)),
     )
-    with mock.patch.object(draws, "block_sizes", draw(st.sampled_from(SIZES))):
+    with mock.patch.object(drawing, "block_sizes", draw(st.sampled_from(SIZES))):
         compare(build, lengths, 200)
 
 
@@ -284,7 +284,7 @@ def plain(lengths, weights, rule, n):
 @pytest.mark.parametrize("sizes", [*SIZES, (1, 64)], ids=str)
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_shuffled_mux_is_the_plain_loop_over_its_draws(lengths, sizes, weights, rule, monkeypatch):
-    monkeypatch.setattr(draws, "block_sizes", sizes)
+    monkeypatch.setattr(drawing, "block_sizes", sizes)
     passes = Counter()
 
     def run(i):

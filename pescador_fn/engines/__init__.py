@@ -18,8 +18,8 @@ from pescador_fn.errors import check_choice, check_count
 from pescador_fn.factory import Factory, Node, check_part
 
 if TYPE_CHECKING:
+    from pescador_fn.running import Running
     from pescador_fn.seeds import Place
-    from pescador_fn.stream import Running
 
 __all__ = ["parallel", "prefetch", "shutdown"]
 

@@ -32,7 +32,7 @@ from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.wire import Outcome, Raised, refs_in, unpack
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
-from pescador_fn.stream import Running, flow, raising
+from pescador_fn.running import Running, flow, raising
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,6 @@ class InProcess(Running[T]):
         "ended",
         "given",
         "late",
-        "node",
         "opened",
         "outcomes",
         "over",

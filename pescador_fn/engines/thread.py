@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from pescador_fn.stream import EMPTY, Running, begin, flow
+from pescador_fn.below import begin
+from pescador_fn.running import EMPTY, Running, flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +229,7 @@ class _Weighed(_Lane):
 class _Threaded(Running[T]):
     """The consumer's side."""
 
-    __slots__ = ("__weakref__", "closed", "laid", "lane", "most", "node", "opened", "owner", "place", "shut")
+    __slots__ = ("__weakref__", "closed", "laid", "lane", "most", "opened", "owner", "place", "shut")
 
     lane_of: ClassVar[type[_Lane]]
 

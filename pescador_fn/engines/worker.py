@@ -27,17 +27,17 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 import pescador_fn.engines.launch as launch
+from pescador_fn.below import begin
 from pescador_fn.engines.encoder import ITEM, Encoder, raised
 from pescador_fn.engines.slabs import Control, Ref, Writer
 from pescador_fn.engines.wire import pack, refs_in, row_bytes
 from pescador_fn.errors import WorkerError, show
-from pescador_fn.stream import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pescador_fn.engines.columns import Row
-    from pescador_fn.stream import Running
+    from pescador_fn.running import Running
 
 __all__ = ["main"]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pescador_fn.draws import Quota, Table, Words, permutation, successive, systematic
+from pescador_fn.drawing import Quota, Table, Words, permutation, successive, systematic
 from pescador_fn.seeds import Place, Root
 
 GRID = (np.arange(200_000) + 0.5) / 200_000  # what a uniform number can be, evenly

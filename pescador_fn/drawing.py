@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import log
 from numbers import Number
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pescador_fn.errors import show
 
 if TYPE_CHECKING:
     from numpy.random import PCG64
+    from numpy.typing import NDArray
 
     from pescador_fn.factory import Parts
     from pescador_fn.seeds import Place
 
 __all__ = ["PERIOD", "Quota", "Table", "Weights", "Words", "block_sizes", "check_weights", "successive", "systematic"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Floats: TypeAlias = "NDArray[np.float64]"
+Ints: TypeAlias = "NDArray[np.int64]"
 Weights = Any  # a sequence, a mapping, an array, a function of the number of draws so far, or None
 
 PERIOD = 1024  # draws; a weights function is read at its multiples

@@ -1,0 +1,264 @@
+"""What lies below a stage: streams of the user's, and how the streams of a mux are opened, saved and opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice, repeat
+from types import GeneratorType
+from typing import Any, Protocol, TypeVar
+
+from pescador_fn.errors import show
+from pescador_fn.legible import named
+from pescador_fn.running import EMPTY, FOREVER, Running
+from pescador_fn.seeds import Place, Root
+from pescador_fn.state import Loader, Saver, catch_up, plain
+
+__all__ = [
+    "SURE",
+    "Leaf",
+    "Opened",
+    "Past",
+    "Stage",
+    "adopt",
+    "begin",
+    "open_at",
+    "open_child",
+    "prepare",
+    "save_child",
+]
+
+T = TypeVar("T")
+
+_OPAQUE = {"": "a factory"}  # what is known of a user's factory
+# Iterators that end for good where they raise.
+SURE: set[type] = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
+
+
+class Resumable(Protocol):
+    """An iterator that saves and restores itself: PyTorch's ``Stateful``."""
+
+    def __next__(self) -> Any: ...
+    def __iter__(self) -> Any: ...
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any, /) -> None: ...
+
+
+def prepare(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, Resumable | None]:
+    """What a factory returned, as an iterator that ends for good where it raises.
+
+    Beside it what has its ``close``, and what saves and restores it, if anything.
+    """
+    if type(iterable) is GeneratorType:
+        return iterable, iterable, None
+    try:
+        items = iter(iterable)
+    except TypeError as error:
+        raise TypeError(
+            f"the factory {named(factory)} returned {show(iterable)}, which is not iterable; return an iterable"
+        ) from error
+    owner = items if hasattr(items, "close") else None
+    if type(items) in SURE:
+        return items, owner, None
+    own = items if hasattr(items, "state_dict") and hasattr(items, "load_state_dict") else None
+    # An islice is dead after an exception has passed: a user's iterator that raised has ended, whatever it is.
+    return islice(items, None), owner, own
+
+
+def adopt(iterable: Any, factory: object) -> Opened:
+    """What a factory returned, as a mux holds it: only what saves itself has a state of its own."""
+    if type(iterable) is GeneratorType:
+        return iterable, iterable, None
+    items, owner, own = prepare(iterable, factory)
+    if own is None:
+        return items, owner, None
+    leaf: Leaf[Any] = Leaf(factory, Root())  # its place is asked for by sources only, which are no such iterators
+    leaf.calls, leaf.owner, leaf.own = repeat(items, FOREVER), owner, own
+    return iter(leaf), leaf, leaf
+
+
+class Leaf(Running[T]):
+    """A user's own stream, opened at the first item, its calls counted by a `repeat`."""
+
+    __slots__ = ("calls", "closed", "ended", "factory", "own", "owner", "past", "place", "where")
+
+    def __init__(self, factory: Any, place: Place) -> None:
+        super().__init__()
+        self.factory = factory
+        self.place: Place = place
+        self.calls: repeat[Iterator[T]] | None = None
+        self.owner: Any = None
+        self.own: Resumable | None = None
+        self.closed: bool = False
+        self.ended: bool = False  # before it was saved
+        self.past: tuple[int, str | None, Any] | None = None  # what it resumes, until it is opened
+        self.where: str = ""
+
+    def __iter__(self) -> Iterator[T]:
+        if self.closed:
+            return iter(())
+        if self.calls is None:
+            try:
+                self._open(*(self.past or (0, None, None)))
+            except Exception:
+                self.closed, self.past = True, None  # what does not open has ended
+                raise
+            self.past = None
+        assert self.calls is not None
+        return map(next, self.calls)
+
+    def _open(self, n: int, how: str | None, known: Any) -> None:
+        """Open the stream as it was after ``n`` calls."""
+        items: Iterator[T] = EMPTY
+        self.ended = how == "ended"
+        if not self.ended:
+            factory = self.factory
+            start = getattr(factory, "_open", None)
+            jumps = start is not None and factory.function.wants_start
+            made = factory() if start is None else start(self.place, n if jumps else 0)
+            items, self.owner, self.own = prepare(made, factory)
+            if how == "own" and self.own is not None:
+                self.own.load_state_dict(known)
+            elif not jumps:
+                self.ended = catch_up(items, n, known, self.where, ended=True)
+        self.calls = repeat(items, FOREVER - n)
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self.calls = None
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.close()
+
+    def held(self) -> Iterable[Any]:
+        return (self.owner,)
+
+    def about(self) -> dict[str, Any]:
+        described: dict[str, Any] = getattr(self.factory, "described", _OPAQUE)
+        return described
+
+    def jump(self, n: int) -> bool:
+        if self.calls is not None or self.closed or (self.past or (0, None))[1] is not None:
+            return False
+        if not hasattr(self.factory, "_open") or not self.factory.function.wants_start:
+            return False
+        self.past = n, None, None
+        return True
+
+    def save(self, saver: Saver) -> Any:
+        """The calls so far; whether they have found the end, or a state of the iterator's own; what verifies them."""
+        if self.past is not None:
+            return list(self.past)
+        n = 0 if self.calls is None else FOREVER - self.calls.__length_hint__()
+        if self.closed or self.ended or (type(self.owner) is GeneratorType and self.owner.gi_frame is None):
+            return [n, "ended", None]
+        own = None if self.own is None else plain(self.own.state_dict())
+        if own is not None:
+            return [n, "own", own]
+        return [n, None, saver.checksum(n, partial(open_at, self.factory, self.place)) if saver.verify else None]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.past, self.where = tuple(state), loader.where
+
+
+Opened = tuple[Iterator[Any], Any, "Running[Any] | None"]  # the items, what has their `close` if anything, the state
+
+
+def open_child(factory: Any, above: Place, label: object, number: int) -> Opened:
+    """Open one stream of a mux: its items, what closes it, and its state where it is a node."""
+    begin_at = getattr(factory, "_begin", None)
+    if begin_at is not None:
+        opened: Opened = begin_at(Place(above, label, number))
+        return opened
+    made = factory()
+    if type(made) is GeneratorType:  # as in `adopt`: the common case is spared a call
+        return made, made, None
+    return adopt(made, factory)
+
+
+def open_at(factory: Any, place: Place) -> Opened:
+    """Open a stream at its place."""
+    begin_at = getattr(factory, "_begin", None)
+    opened: Opened = adopt(factory(), factory) if begin_at is None else begin_at(place)
+    return opened
+
+
+def begin(factory: Any, place: Place) -> Running[Any]:
+    """The state of the stream below a stage; nothing is opened."""
+    start = getattr(factory, "_start", None)
+    running: Running[Any] = Leaf(factory, place) if start is None else start(place)
+    return running
+
+
+class Past:
+    """A stream of a mux that a state names: read, and not open yet."""
+
+    __slots__ = ("factory", "known", "n", "place", "running", "where")
+
+    def __init__(self, factory: Any, place: Place, saved: Any, loader: Loader, label: object) -> None:
+        self.factory: Any = factory
+        self.place: Place = place
+        self.where: str = f"{loader.where}[{label!r}]"
+        self.running: Running[Any] | None = None
+        self.n: int
+        self.known: Any
+        self.n, self.known = (saved, None) if isinstance(saved, int) else saved
+        if isinstance(self.known, str | None):
+            if hasattr(factory, "_start"):
+                raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
+        else:
+            self.running = begin(factory, place)
+            loader.running(self.running, [self.n, self.known], label)
+
+    def save(self, saver: Saver) -> Any:
+        """The state that it was read from."""
+        if self.running is not None:
+            return saver.running(self.running)
+        return self.n if self.known is None else [self.n, self.known]
+
+    def open(self) -> Opened:
+        """Open it, and bring it to where it was."""
+        if self.running is not None:
+            return iter(self.running), self.running, self.running
+        opened = open_at(self.factory, self.place)
+        catch_up(opened[0], self.n, self.known, self.where)
+        return opened
+
+
+def save_child(saver: Saver, factory: Any, place: Place, running: Running[Any] | None, calls: int) -> Any:
+    """The state of one open stream of a mux, from which ``Past`` opens it again."""
+    if running is not None:
+        return saver.running(running)
+    return [calls, saver.checksum(calls, partial(open_at, factory, place))] if saver.verify else calls
+
+
+class Stage(Running[T]):
+    """A stage over one stream: what it adds to the stream below is in its subclasses."""
+
+    __slots__ = ("place", "upstream")
+
+    def __init__(self, node: Any, place: Place) -> None:
+        super().__init__()
+        self.node: Any = node
+        self.place: Place = place.pinned(node.options.get("seed"))
+        self.upstream: Running[Any] = begin(node.of, self.place)
+
+    @property
+    def done(self) -> bool:
+        return self.upstream.done
+
+    def close(self) -> None:
+        self.upstream.close()
+
+    def held(self) -> Iterable[Any]:
+        return (self.upstream,)
+
+    def save(self, saver: Saver) -> Any:
+        return saver.running(self.upstream)
+
+    def load(self, state: Any, loader: Loader) -> None:
+        loader.running(self.upstream, state)

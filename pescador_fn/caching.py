@@ -1,0 +1,153 @@
+"""Repeating items from a cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from pescador_fn.buffers import Drawing
+from pescador_fn.errors import check_count, check_number
+from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.running import FOREVER
+from pescador_fn.seeds import Place, check_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pescador_fn.drawing import Ints
+    from pescador_fn.state import Loader, Saver
+    from pescador_fn.tape import Ages
+
+__all__ = ["cache"]
+
+T = TypeVar("T")
+
+
+class _Slots(dict[int, Any]):
+    """Cached items by slot. A fresh draw of slot ``k`` is coded ``size + k``, which is never held, and so pulls.
+
+    Not ``~k``: Python keeps its ints up to 256 ready-made, so that a small cache makes none.
+    """
+
+    __slots__ = ("ages", "size", "source")
+
+    source: Iterator[Any]
+
+    def __init__(self, size: int, ages: Ages) -> None:
+        super().__init__()
+        self.size: int = size
+        self.ages: Ages = ages
+
+    def __missing__(self, code: int) -> Any:
+        slot = code - self.size if code >= self.size else code
+        try:
+            for item in self.source:  # as `next` does, without a call
+                self[slot] = item
+                return item
+        except Exception:
+            self.ages.missed.add(slot)
+            raise
+        raise StopIteration
+
+
+class _Cached(Drawing[T]):
+    __slots__ = ("ended", "slots")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        size = min(node.options["size"], FOREVER)  # codes stay within 64 bits
+        self.ended = False  # before it was saved
+        super().__init__(node, place, size)
+        self.slots = _Slots(size, self.ages)
+
+    def more(self) -> Iterator[T] | None:
+        self.over = self.ended or self.cut_short
+        return super().more()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the plumbing has ended within a block, by a pull: an iterator that is exhausted has no position."""
+        return self.at > 0 and len(self.index.__reduce__()) == 3
+
+    def codes(self, size: int) -> Ints:
+        first, most = self.at, self.n_slots
+        u = self.words.uniforms(2 * first, 2 * size).reshape(size, 2)
+        codes = (u[:, 0] * most).astype(np.int64)
+        codes += np.multiply(u[:, 1] < self.node.options["prob"], most, dtype=np.int64)
+        filling = max(0, min(most - first, size))  # the first draws fill the slots in order
+        codes[:filling] = most + np.arange(first, first + filling)
+        return codes
+
+    def filled(self, codes: Ints) -> Ints:
+        return np.where(codes >= self.n_slots, codes - self.n_slots, -1)
+
+    def n_held(self, drawn: int) -> int:
+        return min(drawn, self.n_slots)
+
+    @property
+    def beside(self) -> Any:
+        """The slots that an exception left empty."""
+        held = range(self.n_held(self.at))
+        return [slot for slot in held if slot not in self.slots] if len(self.slots) < len(held) else []
+
+    def draw(self) -> Iterator[T]:
+        assert self.items is not None
+        self.slots.source = self.items
+        return map(self.slots.__getitem__, self.index)
+
+    def rest(self) -> Iterator[T] | None:
+        return None
+
+    @property
+    def done(self) -> bool:
+        return (self.ended or self.cut_short) and self.upstream.done
+
+    def save(self, saver: Saver) -> Any:
+        del saver
+        if self.past is not None:
+            return [self.tape.newest(self.tape.last), *self.past[:2]]
+        return [self.tape.newest(self.oldest), self.drawn, self.over]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        found, *past = state
+        self.past = [*past, self.tape.load(found, self.upstream, loader) or []]
+
+    def catch_up(self) -> None:
+        draws, over, empty = self.past
+        self.at = self.tape.last
+        self.slots.update(dict.fromkeys(set(range(self.n_held(self.at))).difference(empty)))
+        self.draw_again(draws)
+        self.ended = over
+
+
+def cache(factory: Factory[T], size: int, prob: float = 0.5, *, seed: int | None = None) -> Node[T]:
+    """Repeat items from a cache: fewer pulls than items, for sources that are slow.
+
+    The first ``size`` items come in order. Each later one is a random slot of the cache, refreshed first with
+    probability ``prob``. Ends with its source.
+
+    Args:
+        factory: of the items.
+        size: slots of the cache, ``>= 1``.
+        prob: the chance that a draw pulls a fresh item, from 0 (none after the first ``size``, so that the stream never
+            ends) to 1 (all: the stream as it is).
+        seed: fixes the whole stream below. ``None`` takes fresh entropy at each call.
+
+    Raises:
+        TypeError: when built, if an argument is of the wrong kind.
+        ValueError: when built, if ``size < 1`` or ``prob`` is not in [0, 1].
+
+    Source: McFee et al., pescador 3.0, ``maps.cache``.
+
+    >>> from pescador_fn import take
+    >>> list(take(cache(range(100).__iter__, 4, 0.5, seed=0), 12)())
+    [0, 1, 2, 3, 4, 5, 6, 5, 7, 8, 9, 7]
+    """
+    return Node(
+        cache,
+        _Cached,
+        check_part("cache", factory),
+        size=check_count("cache", "size", size, 1),
+        prob=check_number("cache", "prob", prob, 0, 1),
+        seed=check_seed("cache", seed),
+    )

@@ -1,0 +1,306 @@
+"""The mux without chance and without turns: chain."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import chain, compress, islice, repeat
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pescador_fn.below import Past, adopt, open_child, save_child
+from pescador_fn.errors import check_choice
+from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
+from pescador_fn.running import FOREVER, Running, close_all, flow, raising
+from pescador_fn.seeds import Place
+from pescador_fn.state import Loader, Saver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["chain_mux"]
+
+T = TypeVar("T")
+
+
+class _Chained(Running[T]):
+    """The executor of `chain_mux`.
+
+    As in a slot of a working set, C asks ``renew`` for the next stream where one has ended:
+
+        compress(chain.from_iterable(map(renew, repeat(None))), items)
+
+    ``items`` is endless and counts, at less cost than calls have: a generator, the common case, has given
+    ``since - left()`` items, and an exception besides where its frame is gone. Of all else the ``calls`` are counted.
+    """
+
+    __slots__ = (
+        "barren",
+        "calls",
+        "ended",
+        "factories",
+        "factory",
+        "gave",
+        "index",
+        "items",
+        "left",
+        "number",
+        "outer",
+        "owner",
+        "past",
+        "pending",
+        "place",
+        "resumed",
+        "running",
+        "since",
+    )
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
+        self.node = node
+        self.place = place
+        self.number = 0  # the pass
+        self.index = -1  # of the open stream
+        self.items = repeat(True, FOREVER)
+        self.left: Callable[[], int] = self.items.__length_hint__
+        self.since: int | None = None  # what was left when the open stream was opened, where it is a generator
+        self.calls: Any = None  # of the open stream, where it is none
+        self.owner: Any = None
+        self.running: Running[T] | None = None
+        self.factory: Any = None  # of the open stream
+        self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
+        self.outer: Any = None  # what has their `close`
+        self.pending: tuple[int, Any] | None = None  # what is being opened
+        self.gave = False
+        self.barren: set[int] = set()
+        self.ended = False
+        self.past: Any = None  # what a state says was open, until it is opened again
+        self.resumed = False
+
+    def __iter__(self) -> Iterator[T]:
+        if self.resumed:
+            self.reopen()
+            self.resumed = False
+        return compress(flow(self.refill), self.items)
+
+    def more(self) -> Iterator[T] | None:
+        """The plumbing from here on, again where a signal has cut it."""
+        if self.ended:
+            return None
+        renewed = chain.from_iterable(map(self.renew, repeat(None)))
+        if self.since is not None:
+            return chain(self.owner, renewed)
+        return renewed if self.calls is None else chain(map(next, self.calls), renewed)
+
+    def renew(self, _: None) -> Iterator[T]:
+        """The items of the next stream; `StopIteration` where there is none. It raises nothing else."""
+        if self.cut:
+            return self.broken()
+        self.cut = True
+        try:
+            calls, owner, running = self.calls, self.owner, self.running
+            if calls is not None:
+                if running is not None and not running.done:  # its plumbing was cut by a signal
+                    self.calls = repeat(iter(running), calls.__length_hint__())
+                    self.cut = False
+                    return map(next, self.calls)
+                if calls.__length_hint__() == FOREVER - 1:  # one call, and that found the end
+                    self.barren.add(self.index)
+                else:
+                    self.gave = True
+                self.calls = self.owner = self.running = None
+                if owner is not None:
+                    self.cut = False
+                    owner.close()
+                    self.cut = True
+            self.since = None
+            while not self.ended:
+                self.cut = False
+                if self.factories is None:
+                    self.factories = self._begin_pass(-1)
+                if self.pending is None:
+                    self.pending = next(self.factories, None)
+                self.cut = True
+                if self.pending is not None:
+                    index, factory = self.pending
+                    self.index, self.factory = index, factory
+                    self.cut = False
+                    begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
+                    if begin_at is None:
+                        made = factory()
+                        if type(made) is GeneratorType:
+                            self.owner, self.since, self.pending = made, self.left(), None
+                            for item in made:  # the first, to know whether there is one
+                                self.gave = True
+                                return chain((item,), made)
+                            self.barren.add(index)
+                            continue
+                        items, owner, running = adopt(made, factory)
+                    else:
+                        items, owner, running = begin_at(Place(self.place, self._label(index), self.number))
+                    self.cut = True
+                    self.pending, self.owner, self.running = None, owner, running
+                    self.calls = repeat(items, FOREVER)
+                    self.cut = False
+                    return map(next, self.calls)
+                self._next_pass()
+            self.cut = False
+        except Exception as error:
+            self.cut = False
+            self.gave = self.gave or self.since is not None  # what raises is not barren
+            return raising(self._unopened(error))
+        except BaseException as error:
+            return raising(error)
+        raise StopIteration
+
+    def _label(self, index: int) -> object:
+        of = self.node.of
+        return of.label(index) if type(of) is Parts else index
+
+    def _unopened(self, error: Exception) -> Exception:
+        """What to raise for a stream that does not open, which is left out of later passes; or for another error."""
+        if self.pending is None:
+            return error
+        (index, factory), self.pending = self.pending, None
+        self.barren.add(index)
+        try:
+            check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
+        except TypeError as wrong:
+            one = "a factory alone is one of factories: for one stream pass [factory]"
+            error = wrong if type(self.node.of) is Parts else TypeError(f"{wrong}; {one}")
+            error.__suppress_context__ = True
+        return error
+
+    def _next_pass(self) -> None:
+        """Begin again, or end."""
+        if self.node.options["mode"] != "cycle" or not self.gave:
+            self.close()
+        self.number += 1
+        self.gave = False
+        self.factories = self.outer = None
+
+    def _begin_pass(self, index: int) -> Iterator[tuple[int, Any]]:
+        """The factories of the pass that come after ``index``, each with its index."""
+        of = self.node.of
+        if isinstance(of, Parts):
+            after: Iterable[int] = range(index + 1, len(of))
+            alive = [index for index in after if index not in self.barren] if self.barren else after
+            return zip(alive, map(of.items.__getitem__, alive), strict=True)
+        try:
+            items, self.outer, _ = open_child(of, self.place, "factories", self.number)
+        except Exception:
+            self.ended = True  # what does not open has ended
+            raise
+        return enumerate(items)
+
+    @property
+    def done(self) -> bool:
+        return self.ended
+
+    def close(self) -> None:
+        self.ended = True
+        owners = [self.owner, self.outer]
+        self.owner = self.since = self.outer = None
+        close_all(owners)
+
+    def held(self) -> Iterable[Any]:
+        return self.owner, self.outer
+
+    def save(self, saver: Saver) -> Any:
+        key = self.node.of.key if type(self.node.of) is Parts else int
+        index = key(self.index) if self.index >= 0 else None
+        return [self.number, index, self.gave, self.ended, sorted(map(key, self.barren)), self._save_open(saver)]
+
+    def _save_open(self, saver: Saver) -> Any:
+        """The open stream, and how often it was called; ``None`` also for a generator that has raised."""
+        if isinstance(self.past, tuple):
+            return [self.past[0].save(saver), self.past[1]]
+        if self.past is not None:
+            return self.past
+        if self.since is not None:
+            n = None if self.owner.gi_frame is None else self.since - self.left()
+        else:
+            n = None if self.calls is None else FOREVER - self.calls.__length_hint__()
+        if n is None:
+            return None
+        place = self._place(self.index)
+        if type(self.node.of) is Parts:
+            return [save_child(saver, self.factory, place, self.running, n), n]
+        inner = Saver(verify=saver.verify)  # what a factory of factories gives is known when it is pulled
+        child = save_child(inner, self.factory, place, self.running, n)
+        return {"stages": inner.stages, "at": child, "calls": n}
+
+    def load(self, state: Any, loader: Loader) -> None:
+        self.number, name, self.gave, self.ended, barren, saved = state
+        of = self.node.of
+        self.index = -1
+        if type(of) is not Parts:
+            self.index, self.barren = -1 if name is None else name, set(barren)
+            self.past = saved
+        else:
+            self.barren = set(loader.indices(of, barren))
+            if name is not None:
+                self.index = loader.index(of, name)
+            if saved is not None:
+                self.past = self._past(of.items[self.index], saved[0], loader), saved[1]
+        self.resumed = True
+
+    def _place(self, index: int) -> Place:
+        return Place(self.place, self._label(index), self.number)
+
+    def _past(self, factory: Any, saved: Any, loader: Loader) -> Past:
+        return Past(factory, self._place(self.index), saved, loader, self._label(self.index))
+
+    def reopen(self) -> None:
+        """Open again what a state says was open."""
+        if self.ended or self.index < 0:
+            return
+        of, factory, past = self.node.of, None, self.past
+        if isinstance(of, Parts):
+            self.factories = self._begin_pass(self.index)
+            factory = of.items[self.index]
+        else:
+            self.factories = self._begin_pass(-1)
+            factory = deque(islice(self.factories, self.index + 1), maxlen=1).pop()[1]
+            if past is not None:
+                loader = Loader(past["stages"])
+                loader.path.append("chain_mux")
+                past = self._past(factory, past["at"], loader), past["calls"]
+        if past is not None:
+            items, self.owner, self.running = past[0].open()
+            self.factory = factory
+            if type(items) is GeneratorType:
+                self.since = self.left() + past[1]
+                self.gave = True
+            else:
+                self.calls = repeat(items, FOREVER - past[1])
+        self.past = None
+
+
+def chain_mux(
+    factories: Factories[T] | Factory[Factory[T]], *, mode: Literal["exhaustive", "cycle"] = "exhaustive"
+) -> Node[T]:
+    """Run ``factories`` one after the other, each opened when the one before has ended.
+
+    Args:
+        factories: a sequence of zero-argument callables, which may be empty; a mapping of names to them; or a factory
+            of factories, which is pulled only as far as the streams are.
+        mode: ``"exhaustive"`` ends after the last; ``"cycle"`` begins again, with other randomness. A pass that gives
+            nothing is the last.
+
+    Raises:
+        TypeError: when built, if ``factories`` is of the wrong kind; when pulled, if a factory of factories gives
+            something else.
+        ValueError: when built, if ``mode`` is unknown.
+
+    Source: McFee et al., pescador 3.0, ``ChainMux``.
+
+    >>> list(chain_mux([[1, 2].__iter__, [3].__iter__])())
+    [1, 2, 3]
+    >>> pages = lambda: (range(n).__iter__ for n in [1, 2, 3])
+    >>> list(chain_mux(pages)())
+    [0, 0, 1, 0, 1, 2]
+    """
+    check_choice("chain_mux", "mode", mode, ("exhaustive", "cycle"))
+    if callable(factories):
+        return Node(chain_mux, _Chained, check_part("chain_mux", factories, "factories"), mode=mode)
+    return Node(chain_mux, _Chained, check_parts("chain_mux", factories, least=0), mode=mode)

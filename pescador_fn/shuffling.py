@@ -1,0 +1,142 @@
+"""Shuffling within a buffer."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+import pescador_fn.drawing as drawing
+from pescador_fn.buffers import Drawing
+from pescador_fn.errors import check_count
+from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.seeds import Place, check_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pescador_fn.drawing import Ints
+    from pescador_fn.state import Loader, Saver
+
+__all__ = ["shuffle"]
+
+T = TypeVar("T")
+
+
+class _Shuffled(Drawing[T]):
+    __slots__ = ("buffer", "calls", "n_tail", "tail")
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        self.buffer: list[T] = []  # one fewer than the size: the item in hand is the last
+        self.calls = 0  # of the stream below, to fill the buffer
+        self.tail: Any = None
+        self.n_tail = 0
+        super().__init__(node, place, node.options["buffer_size"] - 1)
+
+    def lay(self) -> None:
+        most = self.n_slots
+        while len(self.buffer) < most and not self.over:
+            self.cut = False
+            before = len(self.buffer)
+            try:
+                self.buffer.extend(islice(self.items or (), most - before))
+                self.over = len(self.buffer) < most
+            except StopIteration:  # raised by a function below; as everywhere, the end
+                self.over = True
+            except Exception:
+                self.calls += 1
+                raise
+            finally:
+                self.calls += len(self.buffer) - before + self.over
+        self.cut = True
+        if not self.over:
+            super().lay()
+
+    def codes(self, size: int) -> Ints:
+        return (self.words.uniforms(self.at, size) * (self.n_slots + 1)).astype(np.int64)
+
+    def filled(self, codes: Ints) -> Ints:
+        return np.where(codes < self.n_slots, codes, -1)
+
+    def n_held(self, drawn: int) -> int:
+        del drawn
+        return len(self.buffer) if self.tail is None else self.n_tail
+
+    def draw(self) -> Iterator[T]:
+        return map(self.exchange, self.index)
+
+    def exchange(self, slot: int) -> T:
+        """Let one of the buffered items and the next one go; keep the others."""
+        try:
+            item = self.next_item()
+        except Exception:
+            self.ages.missed.add(slot)
+            raise
+        if slot == len(self.buffer):
+            return item
+        self.buffer[slot], item = item, self.buffer[slot]
+        return item
+
+    def rest(self) -> Iterator[T] | None:
+        if self.tail is None:
+            order = drawing.permutation(self.words.uniforms(self.drawn, len(self.buffer))).tolist()
+            self.tail = iter([self.buffer[k] for k in order])
+            self.n_tail = len(order)
+            self.buffer = []
+        return self.tail if self.tail.__length_hint__() else None
+
+    @property
+    def done(self) -> bool:
+        return self.tail is not None and not self.tail.__length_hint__()
+
+    def save(self, saver: Saver) -> Any:
+        del saver  # a snapshot speaks for itself
+        if self.past is not None:
+            return [self.tape.newest(self.tape.last), *self.past]
+        given = None if self.tail is None else self.n_tail - self.tail.__length_hint__()
+        return [self.tape.newest(self.oldest), self.drawn, self.calls, self.over, given]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        found, *self.past = state
+        self.tape.load(found, self.upstream, loader)
+
+    def catch_up(self) -> None:
+        draws, self.calls, over, given = self.past
+        self.at = self.tape.last
+        if self.at:
+            lost: Any = None  # and exchanged again, all of it
+            self.buffer = [lost] * self.n_slots
+        else:
+            again: Any = repeat(self.items, self.calls)
+            while again.__length_hint__():
+                with suppress(Exception):
+                    self.buffer.extend(map(next, again))
+                    break
+        self.draw_again(draws)
+        self.over = over
+        if given is not None:
+            self.rest()
+            deque(islice(self.tail, given), maxlen=0)
+
+
+def shuffle(factory: Factory[T], buffer_size: int, *, seed: int | None = None) -> Node[T]:
+    """Shuffle within a moving buffer: every item is swapped with a random one of ``buffer_size``, then the rest follow.
+
+    Args:
+        factory: of the items.
+        buffer_size: items held, ``>= 1``. 1 changes nothing; the length of the stream or more makes every order equally
+            likely.
+        seed: fixes the whole stream below. ``None`` takes fresh entropy at each call.
+
+    Raises:
+        TypeError: when built, if an argument is of the wrong kind.
+        ValueError: when built, if ``buffer_size < 1``.
+
+    >>> list(shuffle(range(8).__iter__, 4, seed=0)())
+    [2, 4, 0, 3, 5, 1, 7, 6]
+    """
+    size = check_count("shuffle", "buffer_size", buffer_size, 1)
+    return Node(shuffle, _Shuffled, check_part("shuffle", factory), buffer_size=size, seed=check_seed("shuffle", seed))

@@ -1,0 +1,303 @@
+"""States: where a stream stands, as plain data, and back.
+
+A state names what is open and how far it is. It does not hold items, so what was drawn is drawn again where it is
+resumed: an opaque stream is pulled as often as it had been. Every stage writes its own part:
+
+    {"pescador_fn": 1, "seed": …, "stages": […], "at": [which of the stages, its state], "sum": …}
+
+The state of a stage has in it, in the same form, those of what is open below it.
+``stages`` is a list because thousands of streams may be of a few kinds.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from hashlib import blake2b
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pescador_fn.errors import ReplayMismatch, StateMismatch, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "VERSION",
+    "Loader",
+    "Saver",
+    "catch_up",
+    "check_state",
+    "checksum",
+    "describe",
+    "digest",
+    "pack",
+    "plain",
+    "replay",
+]
+
+VERSION = 1
+
+
+class Saver:
+    """Writes one state: ``verify`` asks for a checksum of every opaque stream that is open."""
+
+    __slots__ = ("known", "stages", "verify")
+
+    def __init__(self, *, verify: bool = False) -> None:
+        self.verify: bool = verify
+        self.stages: list[dict[str, Any]] = []
+        self.known: dict[int, int] = {}  # by the identity of the description, which its node keeps
+
+    def running(self, running: Any) -> list[Any]:
+        """What a running stage or stream is, and its state."""
+        about = running.about()
+        which = self.known.get(id(about))
+        if which is None:
+            which = self.stages.index(about) if about in self.stages else len(self.stages)
+            if which == len(self.stages):
+                self.stages.append(about)
+            self.known[id(about)] = which
+        return [which, running.save(self)]
+
+    def checksum(self, n: int, again: Callable[[], tuple[Iterator[Any], Any, Any]]) -> str:
+        """A checksum of what ``n`` calls gave, of a stream that ``again`` opens once more."""
+        items, owner, _ = again()
+        try:
+            return str(replay(items, n, "state_dict", verify=True, ended=True)[1])
+        finally:
+            if owner is not None:
+                owner.close()
+
+
+class Loader:
+    """Reads one state: holds what is read against the pipeline, and knows where in it the reading is."""
+
+    __slots__ = ("notes", "path", "stages")
+
+    def __init__(self, stages: list[dict[str, Any]]) -> None:
+        self.stages = stages
+        self.path: list[str] = []
+        self.notes: list[str] = []  # what fits, and its user should know
+
+    @property
+    def where(self) -> str:
+        """The way to the stage that is being read."""
+        return " → ".join(self.path)
+
+    def running(self, running: Any, saved: list[Any], label: Any = None) -> None:
+        """Let a running stage that has opened nothing stand where a saved one stood."""
+        which, state = saved
+        about = running.about()
+        if label is not None:
+            self.path[-1] += f"[{label!r}]"
+        self.path.append(about[""])
+        self._match(self.stages[which], about)
+        running.load(state, self)
+        self.path.pop()
+        if label is not None:
+            self.path[-1] = self.path[-1].removesuffix(f"[{label!r}]")
+
+    def _match(self, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+        if theirs == ours:
+            return
+        if theirs[""] != ours[""]:
+            raise self.mismatch(f"the state has {theirs['']} here")
+        renamed = theirs.get("names") != ours.get("names")
+        if renamed and ours.get("mode") != "exhaustive":
+            # Other streams, other odds: what is open goes on, and the draws are those of the new pipeline.
+            self.notes.append(
+                f"resume: {self.where}: streams were added or removed since the state was taken; "
+                "those that are open go on, and draws from here on are not those of the saved run"
+            )
+            theirs, ours = ({**one, **dict.fromkeys(_BY_NAMES)} for one in (theirs, ours))
+        for key in ["names", *ours, *theirs]:
+            if theirs.get(key) != ours.get(key):
+                raise self.mismatch(_differ(key, ours.get(key), theirs.get(key)))
+
+    def mismatch(self, what: str) -> StateMismatch:
+        """An error that says where in the pipeline the state does not fit."""
+        return StateMismatch(f"resume: {self.where}: {what}; resume with the pipeline that the state was taken of")
+
+    def indices(self, parts: Any, keys: list[Any]) -> list[int]:
+        """Which of the factories some keys of the state mean, as far as there are any."""
+        found = map(parts.index_of, keys)
+        return [index for index in found if index is not None]
+
+    def index(self, parts: Any, key: Any) -> int:
+        """Which of the factories a key of the state means."""
+        found = parts.index_of(key)
+        if found is None:
+            raise self.mismatch(f"the stream {key!r} is open in the state and not among the factories")
+        return int(found)
+
+
+_BY_NAMES = ("names", "order", "factories", "weights", "parts")  # what differs where streams were added or removed
+
+
+def _differ(key: str, ours: Any, theirs: Any) -> str:
+    if key == "factories":
+        return f"{ours} factories, the state has {theirs}"
+    if key == "names":
+        return "other names; where every stream comes once, those that are done are known by their place only"
+    if key == "order":
+        return "the names are in another order, by which the draws go"
+    if key == "parts":
+        return "the factories are not those of the state"
+    return f"{key}={ours}, the state has {key}={theirs}"
+
+
+def replay(
+    items: Iterator[Any], n: int, where: str, *, verify: bool = False, ended: bool = False
+) -> tuple[int, str | None]:
+    """Make the calls that a stream has had before; exceptions among them are passed over.
+
+    Args:
+        items: the stream, opened again.
+        n: how many calls.
+        where: what it is, for an error.
+        verify: whether to make a checksum of the items.
+        ended: whether the last call may have found the end.
+
+    Returns:
+        How many items they gave, and the checksum of these where ``verify``, else ``None``.
+
+    Raises:
+        ReplayMismatch: if the stream ends before.
+    """
+    calls: Any = repeat(items, n)
+    pulls = map(next, calls)
+    given, raised, sums = 0, False, blake2b(digest_size=4)
+    while calls.__length_hint__():
+        try:
+            if verify:
+                for item in pulls:
+                    given += 1
+                    sums.update(checksum(item))
+            else:
+                last = deque(enumerate(pulls), maxlen=1)
+                given += last[0][0] + 1 if last else 0
+            break
+        except Exception:
+            raised = True
+    if given < n - ended and not raised:
+        raise ReplayMismatch(
+            f"{where}: the stream ended after {given} of the {n} items that had been drawn from it; "
+            "a factory must give the same items whenever it is called"
+        )
+    return given, sums.hexdigest() if verify else None
+
+
+def catch_up(items: Iterator[Any], n: int, known: str | None, where: str, *, ended: bool = False) -> bool:
+    """`replay`, and hold the items against a checksum where one is known. Whether the calls had found the end."""
+    given, found = replay(items, n, where, verify=known is not None, ended=ended)
+    if found != known:
+        raise ReplayMismatch(
+            f"{where}: the {n} items replayed are not those that had been drawn (checksum {found}, then {known}); "
+            "a factory must give the same items whenever it is called"
+        )
+    return given < n
+
+
+def _text(value: Any) -> str:
+    """Plain data as JSON, always in the same way."""
+    import json  # here, because few programs take a state, and all import this package
+
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """A short digest of plain data."""
+    return blake2b(_text(value).encode(), digest_size=6).hexdigest()
+
+
+def describe(value: Any) -> Any:
+    """An option of a stage as plain data: what is large by a digest, functions and objects by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        return f"an array of {len(value)}, {blake2b(np.ascontiguousarray(value).data, digest_size=6).hexdigest()}"
+    if isinstance(value, Mapping):
+        return {str(name): describe(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(one) for one in value]
+    if isinstance(value, partial):
+        return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return str(named.__qualname__)
+
+
+def plain(state: Any) -> Any:
+    """A state as `json` gives it back; ``None`` where that is another, or none."""
+    import json
+
+    try:
+        same = json.loads(json.dumps(state))
+    except (TypeError, ValueError):
+        return None
+    return same if same == state else None
+
+
+def checksum(item: Any) -> bytes:
+    """A short digest of an item: of arrays their dtype, shape and bytes, of containers their parts."""
+    sums = blake2b(digest_size=8)
+    _digest(item, sums)
+    return sums.digest()
+
+
+def _digest(item: Any, sums: Any) -> None:
+    if isinstance(item, np.ndarray) and item.dtype != object:
+        sums.update(f"array {item.dtype.str} {item.shape}".encode())
+        sums.update(np.ascontiguousarray(item).view(np.uint8).data if item.size else b"")
+    elif isinstance(item, Mapping):
+        sums.update(b"mapping %d" % len(item))
+        for key, value in item.items():
+            _digest(key, sums)
+            _digest(value, sums)
+    elif isinstance(item, list | tuple):
+        sums.update(b"row %d" % len(item))
+        for value in item:
+            _digest(value, sums)
+    elif item is None or isinstance(item, str | bytes | int | float | complex | np.generic):
+        sums.update(f"{type(item).__name__} {item!r}".encode())
+    else:
+        try:
+            sums.update(pickle.dumps(item, 4))
+        except Exception:  # then of its kind only
+            sums.update(type(item).__qualname__.encode())
+
+
+def pack(state: dict[str, Any]) -> dict[str, Any]:
+    """A state with the checksum by which `check_state` knows it."""
+    return {**state, "sum": _sum(state)}
+
+
+def _sum(state: dict[str, Any]) -> str:
+    return blake2b(_text(state).encode(), digest_size=8).hexdigest()
+
+
+def check_state(state: Any) -> dict[str, Any]:
+    """A state as `pack` made it; anything else is refused."""
+    remedy = "give what state_dict() returned, or the same after json.loads"
+    if not isinstance(state, Mapping):
+        raise TypeError(f"resume: state={show(state)} is not a dict; {remedy}")
+    version = state.get("pescador_fn")
+    if version is None:
+        raise StateMismatch(f"resume: state={show(state)} is not a state of this library; {remedy}")
+    if version != VERSION:
+        raise StateMismatch(
+            f"resume: the state is of version {show(version)} and this library reads version {VERSION}; "
+            "resume it with the library that wrote it"
+        )
+    rest = {key: value for key, value in state.items() if key != "sum"}
+    try:
+        whole = state.get("sum") == _sum(rest)
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise StateMismatch(f"resume: the state was changed or cut since it was written; {remedy}")
+    return rest
