@@ -3,7 +3,7 @@
     columns, encoder, wire    how items cross         slabs    shared memory
     launch    how a process begins and ends   worker   what it runs
     pool      worker processes, kept warm     process  a stream in one of them
-    thread    a stream in a thread
+    thread    a stream in a thread            notes    where it stood, for states
 
 (The package is not named after its function: ``pescador_fn.parallel`` is that function.) The engines are imported when
 a stream first runs, so that a program that uses none does not pay for them.
@@ -51,8 +51,10 @@ def parallel(
     Under ``"process"`` the factory is sent to a fresh interpreter by cloudpickle, so that lambdas, closures and what a
     notebook defines work, without a main guard. Arrays come through shared memory, writable; an item is what it was
     when it was yielded. An exception arrives as itself, at its place, with the traceback from the worker as its cause.
-    A worker that dies is replaced, and the factory, which must yield the same at every call, is pulled to where it was.
-    Workers are kept for the next stream; see `shutdown`.
+    A worker that dies is replaced, and the factory, which must yield the same at every call, goes on from a state that
+    was taken shortly before. Workers are kept for the next stream; see `shutdown`.
+
+    A state speaks of the items delivered, and is resumed under either engine and any limits.
 
     Under ``"thread"`` the items are the same objects. Python code gains nothing by it; reading and waiting do.
 
@@ -99,7 +101,7 @@ def prefetch(factory: Factory[T], n_items: int) -> Node[T]:
     """Let a background thread make up to ``n_items`` items ahead of need.
 
     The items are the same objects in the same order; exceptions arrive in their places. An item is handed over as it
-    is, so a stream that uses one buffer for all its items must copy.
+    is, so a stream that uses one buffer for all its items must copy. A state speaks of the items delivered.
 
     Args:
         factory: of the items.

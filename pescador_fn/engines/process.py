@@ -9,8 +9,8 @@
 
 There is no thread in the parent: the consumer's own takes messages when it needs items. What it has been given is
 counted by the list iterators that it pulls from, so that it is known exactly at any moment; a worker that dies is
-replaced by another that pulls as many calls and throws them away. The same way out is taken when a signal comes in the
-midst of a change here.
+replaced by another that begins at the newest note (see ``notes``) and makes the calls since again. The same way out is
+taken when a signal comes in the midst of a change here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines import MAX_RESTARTS
+from pescador_fn.engines.notes import ABOUT, Note, check, keep, newest
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.pool import GRACE_S, Gone, Worker
 from pescador_fn.engines.slabs import Control
@@ -35,10 +36,11 @@ from pescador_fn.legible import named
 from pescador_fn.running import Running, flow, raising
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["InProcess"]
 
@@ -56,6 +58,7 @@ class InProcess(Running[T]):
         "ended",
         "given",
         "late",
+        "notes",
         "opened",
         "outcomes",
         "over",
@@ -80,6 +83,7 @@ class InProcess(Running[T]):
         # What was handed out last, how many calls it began with, and how many there were before. It is set in one step,
         # so that no signal can come in between.
         self.given: tuple[Any, int, int] = (iter([]), 0, 0)
+        self.notes: list[Note] = [(0, None)]
         self.call = -1  # in which the last worker died
         self.deaths = 0  # since the last new item
         self.died_at = -1  # calls received when it last died
@@ -142,7 +146,10 @@ class InProcess(Running[T]):
         control = worker.control
         control.flags[0] = Control.GO
         control.words[1] = control.words[2] = 0
-        head = (worker.number, self.received, self.call, self.node.options["max_bytes"])
+        received = self.received
+        self.notes = [note for note in self.notes if note[0] <= received]  # the others are made again
+        note = newest(self.notes, received)
+        head = (worker.number, note, received, self.call, self.node.options["max_bytes"])
         assert self.pickled is not None
         worker.send(b"start", pickle.dumps(head), self.pickled)
         self.ready = True
@@ -230,7 +237,9 @@ class InProcess(Running[T]):
             self.outcomes += unpack(runs, body, worker.reader)
             self.opened = True
             worker.control.words[2] += 1
-            worker.control.words[1] = extra
+            worker.control.words[1], note = extra
+            if note is not None:
+                self.notes = [*keep(self.notes, self.delivered), note]
             worker.wake()
         elif word in ("end", "failed"):
             self.opened = self.ended = word == "end"
@@ -289,6 +298,27 @@ class InProcess(Running[T]):
         self.ended = False
         if worker is not None:
             worker.kill()
+
+    # States.
+
+    def held(self) -> Iterable[Any]:
+        return ()
+
+    def about(self) -> dict[str, Any]:
+        return ABOUT[self.node.build.__name__]
+
+    def save(self, saver: Saver) -> Any:
+        """A note, the calls delivered since, and whether the end was met."""
+        del saver  # a note speaks for itself
+        delivered = self.delivered
+        number, snapshot = newest(self.notes, delivered)
+        return [snapshot, delivered - number, self.done]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        snapshot, calls, self.over = state
+        check(self.node.of, self.place, snapshot, loader)
+        self.notes = [(0, snapshot)]
+        self.given = iter([]), 0, calls
 
     # The end.
 

@@ -30,13 +30,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from pescador_fn.below import begin
+from pescador_fn.engines.notes import ABOUT, Note, Pace, check, keep, newest, stand
+from pescador_fn.moment import BACKGROUND
 from pescador_fn.running import EMPTY, Running, flow
+from pescador_fn.state import replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["InThread", "Prefetched", "shutdown", "size_of"]
 
@@ -85,9 +89,13 @@ class _Bell:
 class _Lane:
     """What the two threads share; it knows nothing of the consumer's stream, so that dropping that one ends it."""
 
-    def __init__(self, node: Node[Any], place: Place) -> None:
+    def __init__(self, node: Node[Any], place: Place, snapshot: Any = None, calls: int = 0) -> None:
         self.node = node
         self.place = place
+        self.snapshot = snapshot  # where to begin
+        self.before = calls  # to make again from there
+        self.calls = calls  # in all, exceptions among them
+        self.notes: deque[Note] = deque()  # on their way to the consumer
         self.items: deque[Any] = deque()
         self.errors: deque[tuple[int, BaseException]] = deque()  # with how many items there were before
         self.taken = 0  # items that the consumer has, as far as it has said
@@ -102,12 +110,22 @@ class _Lane:
     # The background thread.
 
     def run(self) -> None:
+        BACKGROUND.add(threading.get_ident())
+        try:
+            self.run_through()
+        finally:
+            BACKGROUND.discard(threading.get_ident())
+
+    def run_through(self) -> None:
         running: Running[Any] | None = None
         try:
             if self.stopped:
                 return
             running = begin(self.node.of, self.place)
+            stand(running, self.snapshot)
+            self.snapshot = None
             items = iter(running)
+            replay(items, self.before, self.node.build.__name__)
             self.opened = True
             self.full.ring()
             self.work(running, items)
@@ -125,7 +143,11 @@ class _Lane:
     def work(self, running: Running[Any], items: Iterator[Any]) -> None:
         """Pull until the end, or until nobody wants more."""
         length = 1
+        pace = Pace(0)
         while not self.stopped:
+            note = pace.note(self.calls, running)
+            if note is not None:
+                self.notes.append(note)
             self.room.awaited = True
             count = min(length, self.space())
             if count <= 0:
@@ -146,7 +168,9 @@ class _Lane:
             if self.stopped:
                 return
             over = end.__length_hint__() > 0  # a pull was not answered by an item
-            self.tally(count - pulls.__length_hint__() - over)
+            n = count - pulls.__length_hint__() - over
+            self.tally(n)
+            self.calls += n + (error is not None)
             if error is not None:
                 self.errors.append((self.made, error))
                 error = None
@@ -194,8 +218,8 @@ class _Counted(_Lane):
 class _Weighed(_Lane):
     """At most a number of bytes ahead."""
 
-    def __init__(self, node: Node[Any], place: Place) -> None:
-        super().__init__(node, place)
+    def __init__(self, node: Node[Any], place: Place, snapshot: Any = None, calls: int = 0) -> None:
+        super().__init__(node, place, snapshot, calls)
         self.sizes: deque[int] = deque()
         self.bytes_made = self.bytes_taken = self.largest = 0
 
@@ -229,7 +253,21 @@ class _Weighed(_Lane):
 class _Threaded(Running[T]):
     """The consumer's side."""
 
-    __slots__ = ("__weakref__", "closed", "laid", "lane", "most", "opened", "owner", "place", "shut")
+    __slots__ = (
+        "__weakref__",
+        "before",
+        "closed",
+        "laid",
+        "lane",
+        "most",
+        "notes",
+        "opened",
+        "over",
+        "owner",
+        "place",
+        "shut",
+        "thrown",
+    )
 
     lane_of: ClassVar[type[_Lane]]
 
@@ -243,17 +281,22 @@ class _Threaded(Running[T]):
         self.opened = False
         self.closed = False
         self.shut = False  # by `shutdown`
+        self.over = False  # the end was met, or it did not open, or was so when it was saved
+        self.before = 0  # calls made before the thread was started, since the snapshot that it was resumed from
+        self.thrown = 0  # errors that the consumer has
+        self.notes: list[Note] = [(0, None)]
         self.owner = os.getpid()
 
     def __iter__(self) -> Iterator[T]:
-        if not self.opened and not self.closed:
+        if not self.opened and not self.closed and not self.over:
             self._open()
         return flow(self.refill)
 
     def _open(self) -> None:
         """Start the thread and wait until the stream is open, so that a mux above sees what does not open."""
         if self.lane is None:
-            lane = self.lane_of(self.node, self.place)
+            self.place.key  # noqa: B018, it fixes the entropy of an unseeded root before two threads may ask
+            lane = self.lane_of(self.node, self.place, self.notes[0][1], self.before)
             try:
                 lane.thread.start()
                 self.lane = lane
@@ -268,6 +311,7 @@ class _Threaded(Running[T]):
                 lane.full.wait()
         self.opened = True
         if not lane.opened:
+            self.over = True
             _throw(lane.errors)
 
     def more(self) -> Iterator[T] | None:
@@ -275,6 +319,8 @@ class _Threaded(Running[T]):
         if self.closed:
             if self.shut:
                 raise RuntimeError(_SHUT)
+            return None
+        if self.over:
             return None
         if self.owner != os.getpid():
             raise RuntimeError("the stream was opened before a fork and has no thread here; call its factory again")
@@ -284,29 +330,62 @@ class _Threaded(Running[T]):
         gone = total - calls.__length_hint__() - lane.taken
         if gone > 0:
             lane.take(gone)
+        if lane.notes:
+            # Here only: two states that are taken without a pull between are the same, whatever the thread does.
+            self.notes += (lane.notes.popleft() for _ in range(len(lane.notes)))
+            self.notes = keep(self.notes, self.delivered)
         while True:
             ended = lane.ended  # looked at first, since what it gave before its end is there by then
             n = len(lane.items)
             if lane.errors:
                 n = min(n, lane.errors[0][0] - lane.taken)
                 if n <= 0:
-                    return map(_throw, repeat(lane.errors, 1))
+                    return map(self.throw, repeat(lane.errors, 1))
             if n:
                 n = min(n, self.most)
                 calls = repeat(lane.items.popleft, n)
                 self.laid = lane.taken + n, calls
                 return map(call, calls)  # `operator.call` is C: no signal comes between an item and its consumer
             if ended:
+                self.over = True
                 return None
             lane.full.awaited = True
             if not lane.items and not lane.errors and not lane.ended:
                 lane.full.wait()
 
+    def throw(self, errors: deque[tuple[int, BaseException]]) -> Any:
+        """Raise the first error; a call like any other."""
+        self.thrown += bool(errors)
+        _throw(errors)
+
+    @property
+    def delivered(self) -> int:
+        """Calls whose outcomes the consumer has."""
+        total, calls = self.laid
+        return self.before + self.thrown + total - int(calls.__length_hint__())
+
+    def held(self) -> Iterable[Any]:
+        return ()  # what the thread runs may be in the middle of an item, whenever a state is taken
+
+    def about(self) -> dict[str, Any]:
+        return ABOUT[self.node.build.__name__]
+
+    def save(self, saver: Saver) -> Any:
+        """A note, the calls delivered since, and whether the end was met."""
+        del saver  # a note speaks for itself
+        number, snapshot = newest(self.notes, self.delivered)
+        return [snapshot, self.delivered - number, self.over]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        snapshot, self.before, self.over = state
+        check(self.node.of, self.place, snapshot, loader)
+        self.notes = [(0, snapshot)]
+
     @property
     def done(self) -> bool:
         lane = self.lane
-        if self.closed or lane is None:
-            return self.closed
+        if self.closed or self.over or lane is None:
+            return self.closed or self.over
         return lane.ended and not lane.items and not lane.errors
 
     def close(self) -> None:

@@ -29,9 +29,10 @@ import zmq
 import pescador_fn.engines.launch as launch
 from pescador_fn.below import begin
 from pescador_fn.engines.encoder import ITEM, Encoder, raised
+from pescador_fn.engines.notes import Note, Pace, stand
 from pescador_fn.engines.slabs import Control, Ref, Writer
 from pescador_fn.engines.wire import pack, refs_in, row_bytes
-from pescador_fn.errors import WorkerError, show
+from pescador_fn.errors import ReplayMismatch, WorkerError, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,20 +81,21 @@ class Worker:
                 return
 
     def run(self, head: bytes, factory: bytes) -> None:
-        number, seen, barrier, max_bytes = pickle.loads(head)
+        number, (first, snapshot), seen, barrier, max_bytes = pickle.loads(head)
         encoder = Encoder(self.slabs)
         running: Running[Any] | None = None
         self.control.words[3] = 0
         try:
             running = begin(*_load(factory))
+            stand(running, snapshot)
             items = iter(running)
         except BaseException as error:
             runs, body = pack([raised(encoder, error)])
             late = _close(running)
             self.send(number, "failed", runs, (late and self._told(late), self._stamps()), body)
             return
-        stream = _Run(self, encoder, number, running, items, barrier, max_bytes)
-        finished = stream.replay(seen) and stream.pull()
+        stream = _Run(self, encoder, number, running, items, barrier, max_bytes, first)
+        finished = stream.replay(first, seen) and stream.pull()
         late = _close(running)
         stream = items = running = None  # type: ignore[assignment]  # what the user's objects hold goes before the answer
         self.slabs.trim()
@@ -144,6 +146,7 @@ class _Run:
         items: Iterator[Any],
         barrier: int,
         max_bytes: int,
+        first: int,
     ) -> None:
         self.worker = worker
         self.encoder = encoder
@@ -154,6 +157,8 @@ class _Run:
         self.max_bytes = max_bytes
         self.words = worker.control.words
         self.flags = worker.control.flags
+        self.pace = Pace(first)
+        self.note: Note | None = None  # to be sent
         self.rows: list[Row] = []
         self.lock = threading.Lock()  # of taking rows and sending them
         self.sent = 0  # messages
@@ -164,18 +169,19 @@ class _Run:
         self.is_armed = False
         self.over = False
 
-    def replay(self, calls: int) -> bool:
-        """Go to where the parent has got: whether the stream has that many calls. A saved state would start here."""
+    def replay(self, first: int, calls: int) -> bool:
+        """Go from a note to where the parent has got: whether the stream has that many calls."""
         pull = self.items.__next__
-        for call in range(calls):
+        for call in range(first, calls):
             if self.flags[0] == Control.RESET:
                 return False
             self.words[3] = call
             try:
                 pull()
             except StopIteration:
-                error = WorkerError(
-                    f"parallel: the stream ended at its call {call} when it was repeated after its worker had died, "
+                kind, why = (ReplayMismatch, "") if self.barrier < 0 else (WorkerError, " after its worker had died")
+                error = kind(
+                    f"parallel: the stream ended at its call {call} when it was repeated{why}, "
                     f"and {calls} had been delivered; what a factory yields must be the same at every call"
                 )
                 self.add(raised(self.encoder, error))
@@ -233,6 +239,7 @@ class _Run:
                 or call <= SINGLE
                 or ((flag or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
             ):
+                self.note = self.pace.note(call, self.running) or self.note
                 self.flush()
             if made > self.limit and not self.wait():
                 return self.drop()
@@ -270,7 +277,8 @@ class _Run:
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
                 self.inline = 0
-                self.worker.send(self.number, "items", runs, self.flushed, body)
+                note, self.note = self.note, None
+                self.worker.send(self.number, "items", runs, (self.flushed, note), body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:
                     self.limit = 0
