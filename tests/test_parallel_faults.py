@@ -23,6 +23,7 @@ from strategies import outcomes, pulls
 
 import pescador_fn
 from pescador_fn import (
+    ReplayMismatch,
     WorkerDied,
     WorkerError,
     batch,
@@ -206,7 +207,7 @@ def test_a_factory_that_is_shorter_when_it_is_repeated_says_so(tmp_path):
 
     found = pull_all(parallel(made)())
     assert found[:10] == list(range(10))
-    with pytest.raises(WorkerError, match=r"ended at its call 3 .* 10 had been delivered; .* the same at every call"):
+    with pytest.raises(ReplayMismatch, match=r"ended a.* 3 .*; .* must .* the same"):
         raise found[10]
     assert len(found) == 11
 

@@ -220,7 +220,7 @@ class _Weighed(_Lane):
 
     def __init__(self, node: Node[Any], place: Place, snapshot: Any = None, calls: int = 0) -> None:
         super().__init__(node, place, snapshot, calls)
-        self.sizes: deque[int] = deque()
+        self.sizes: deque[tuple[int, int]] = deque()  # items made, and their bytes
         self.bytes_made = self.bytes_taken = self.largest = 0
 
     def space(self) -> int:
@@ -238,15 +238,18 @@ class _Weighed(_Lane):
             self.largest = size
             self.stint.clear()  # it was laid for smaller ones
         self.made += 1
-        self.sizes.append(size)
         self.bytes_made += size
+        self.sizes.append((self.made, self.bytes_made))
         return item
 
     def tally(self, n: int) -> None:
         """Each was counted as it was weighed, since a stint may be cut short there."""
 
     def take(self, n: int) -> None:
-        self.bytes_taken += sum(self.sizes.popleft() for _ in range(n))
+        # A signal may come between any two steps, and all of this be done again.
+        while self.sizes and self.sizes[0][0] <= self.taken + n:
+            self.bytes_taken = self.sizes[0][1]
+            self.sizes.popleft()
         super().take(n)
 
 

@@ -179,9 +179,8 @@ class _Run:
             try:
                 pull()
             except StopIteration:
-                kind, why = (ReplayMismatch, "") if self.barrier < 0 else (WorkerError, " after its worker had died")
-                error = kind(
-                    f"parallel: the stream ended at its call {call} when it was repeated{why}, "
+                error = ReplayMismatch(
+                    f"parallel: the stream ended at its call {call} when it was repeated, "
                     f"and {calls} had been delivered; what a factory yields must be the same at every call"
                 )
                 self.add(raised(self.encoder, error))
