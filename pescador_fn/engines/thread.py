@@ -155,6 +155,7 @@ class _Lane:
                 continue
             self.room.awaited = False
             began = time.perf_counter()
+            before = self.made  # a stint that is cut short does not tell how much it has made; what weighs does
             # The stint ends in a pull of EMPTY, the stream in one of its own: so the two are told apart.
             self.stint = [items] * count
             pulls: Any = iter(self.stint)
@@ -168,9 +169,8 @@ class _Lane:
             if self.stopped:
                 return
             over = end.__length_hint__() > 0  # a pull was not answered by an item
-            n = count - pulls.__length_hint__() - over
-            self.tally(n)
-            self.calls += n + (error is not None)
+            self.tally(count - pulls.__length_hint__() - over)
+            self.calls += self.made - before + (error is not None)
             if error is not None:
                 self.errors.append((self.made, error))
                 error = None
