@@ -10,7 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import batches, imports, muxes, out_of_core, peers, resume, working_set
+from benchmarks import (
+    batches,
+    elsewhere,
+    imports,
+    muxes,
+    out_of_core,
+    peers,
+    resume,
+    working_set,
+)
 from benchmarks.measure import QUICK, Effort
 from benchmarks.report import page, write
 
@@ -30,6 +39,7 @@ TOPICS = {
     "cache": batches.cached,
     "state": resume.states,
     "resume": resume.resumes,
+    "elsewhere": elsewhere.elsewhere,
 }
 LIGHT = ("import", "out_of_core", "million")
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -276,3 +276,54 @@ def batches(rows: Callable[[], Iterator[object]], size: int) -> dict[str, Opener
         "grain batch": grain,
         "Hugging Face batch": hf,
     }
+
+
+def zmq_streamer(source: Callable[[], Iterator[object]]) -> Iterator[object]:
+    """Pescador's stream in a process."""
+    module = peer("pescador")
+    return module.ZMQStreamer(module.Streamer(source)).iterate()
+
+
+def torch_loader(source: Callable[[], Iterator[object]]) -> Iterator[object]:
+    """PyTorch's, with tensors, for which it has shared memory."""
+    torch, data = peer("torch"), peer("torch.utils.data")
+
+    class Rows(data.IterableDataset):  # type: ignore[misc, name-defined]
+        def __iter__(self) -> Iterator[object]:
+            for row in source():
+                yield {name: torch.from_numpy(value) for name, value in row.items()}  # type: ignore[attr-defined]
+
+    return iter(data.DataLoader(Rows(), batch_size=None, num_workers=1, prefetch_factor=16))
+
+
+def grain_prefetch(source: Callable[[], Iterator[object]]) -> Iterator[object]:
+    """Grain's."""
+    module = peer("grain")
+    options = module.multiprocessing.MultiprocessingOptions(num_workers=1, per_worker_buffer_size=16)
+    return iter(_grain_rows(module)(source).mp_prefetch(options))
+
+
+def _grain_rows(module: ModuleType) -> Any:
+    class Stream(module.DatasetIterator):  # type: ignore[misc, name-defined]
+        def __init__(self, source: Callable[[], Iterator[object]]) -> None:
+            super().__init__()
+            self.stream = source()
+
+        def __next__(self) -> object:
+            return next(self.stream)
+
+        def get_state(self) -> dict[str, object]:
+            return {}
+
+        def set_state(self, state: dict[str, object]) -> None:
+            """Not needed here."""
+
+    class Rows(module.IterDataset):  # type: ignore[misc, name-defined]
+        def __init__(self, source: Callable[[], Iterator[object]]) -> None:
+            super().__init__()
+            self.source = source
+
+        def __iter__(self) -> Stream:
+            return Stream(self.source)
+
+    return Rows

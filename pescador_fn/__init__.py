@@ -9,7 +9,8 @@ from pescador_fn.caching import cache
 from pescador_fn.chained import chain_mux
 from pescador_fn.curried import pipe
 from pescador_fn.cycling import cycle
-from pescador_fn.errors import ReplayMismatch, StateMismatch
+from pescador_fn.engines import parallel, prefetch, shutdown
+from pescador_fn.errors import ReplayMismatch, StateMismatch, WorkerDied, WorkerError
 from pescador_fn.factory import Factories, Factory, Node
 from pescador_fn.indexed import draws, rows
 from pescador_fn.items import filter_items, map_items, skip, take
@@ -31,6 +32,8 @@ __all__ = [
     "Source",
     "StateMismatch",
     "Stream",
+    "WorkerDied",
+    "WorkerError",
     "batch",
     "cache",
     "chain_mux",
@@ -41,13 +44,16 @@ __all__ = [
     "label",
     "lift",
     "map_items",
+    "parallel",
     "pipe",
+    "prefetch",
     "resume",
     "round_robin_mux",
     "rows",
     "seeded",
     "shuffle",
     "shuffled_mux",
+    "shutdown",
     "skip",
     "source",
     "stochastic_mux",

@@ -23,6 +23,7 @@ import pescador_fn.batches as batches
 import pescador_fn.caching as caching
 import pescador_fn.chained as chained
 import pescador_fn.cycling as cycling
+import pescador_fn.engines as engines
 import pescador_fn.items as items
 import pescador_fn.keys as keys
 import pescador_fn.mux as mux
@@ -49,7 +50,9 @@ __all__ = [
     "label",
     "lift",
     "map_items",
+    "parallel",
     "pipe",
+    "prefetch",
     "resume",
     "round_robin_mux",
     "seeded",
@@ -175,6 +178,8 @@ batch: Final = stage(batches.batch)
 unbatch: Final = stage(batches.unbatch)
 shuffle: Final = stage(shuffling.shuffle)
 cache: Final = stage(caching.cache)
+parallel: Final = stage(engines.parallel)
+prefetch: Final = stage(engines.prefetch)
 seeded: Final = stage(shape.seeded)
 label: Final = stage(shape.label)
 resume: Final = stage(resuming.resume)

@@ -1,6 +1,10 @@
 """What can go wrong, and how it is said.
 
 An error names the function, the value it got, the rule and the remedy. Checks run when a pipeline is built.
+
+    RuntimeError
+    └── WorkerError      something in a worker that could not reach the consumer as itself
+        └── WorkerDied   a worker died again and again at the same item
 """
 
 from __future__ import annotations
@@ -8,7 +12,17 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["ReplayMismatch", "StateMismatch", "check_choice", "check_count", "check_number", "show"]
+__all__ = [
+    "RemoteTraceback",
+    "ReplayMismatch",
+    "StateMismatch",
+    "WorkerDied",
+    "WorkerError",
+    "check_choice",
+    "check_count",
+    "check_number",
+    "show",
+]
 
 
 class StateMismatch(ValueError):  # noqa: N818, as one says it
@@ -17,6 +31,21 @@ class StateMismatch(ValueError):  # noqa: N818, as one says it
 
 class ReplayMismatch(RuntimeError):  # noqa: N818, as one says it
     """A stream that is replayed did not give what it had given before: its factory is not pure."""
+
+
+class WorkerError(RuntimeError):
+    """An exception, or an item, that could not be brought from a worker as itself; it says which, and why."""
+
+
+class WorkerDied(WorkerError):  # noqa: N818, as one says it
+    """The process that ran a stream died again and again without an item between; it says how, and at which item."""
+
+
+class RemoteTraceback(Exception):  # noqa: N818, it is no error of its own
+    """What an exception from a worker has as its cause: the traceback there, as text."""
+
+    def __str__(self) -> str:
+        return "\n\n" + "".join(map(str, self.args)).rstrip()
 
 
 def show(value: object, most: int = 60) -> str:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["is_busy"]
+__all__ = ["BACKGROUND", "is_busy"]
+
+BACKGROUND: set[int] = set()  # threads that make items ahead: what they are in the middle of is none of the consumer's
 
 _FUNCTIONS = ("fn", "predicate", "weights")  # the options of stages that are called for items
 
@@ -46,7 +48,7 @@ def _runs(stage: Any, frame: FrameType) -> bool:
 
 def _frames() -> Iterator[FrameType]:
     """The frames of all threads; of this one, those above the method that asks."""
-    tops = sys._current_frames()
+    tops = {thread: top for thread, top in sys._current_frames().items() if thread not in BACKGROUND}
     tops[threading.get_ident()] = sys._getframe(3)
     for top in tops.values():
         frame: FrameType | None = top

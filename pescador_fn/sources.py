@@ -171,12 +171,17 @@ class SourceFunction(Generic[T]):
     def __hash__(self) -> int:
         return hash(self.fn)
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """By import path where it has one; else by value, which plain pickle leaves to cloudpickle."""
+    @property
+    def has_import_path(self) -> bool:
+        """Whether importing its module gives this object; ``__main__`` is another module elsewhere."""
         found: Any = sys.modules.get(self.__module__) if self.__module__ != "__main__" else None
         for name in self.__qualname__.split("."):
             found = getattr(found, name, None)
-        if found is self:
+        return found is self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """By import path where it has one; else by value, which plain pickle leaves to cloudpickle."""
+        if self.has_import_path:
             path: str = self.__qualname__
             return path
         import cloudpickle

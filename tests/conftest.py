@@ -1,13 +1,18 @@
 """What the tests share: the sizes of blocks, and a watch over tests that may hang."""
 
 import gc
+import os
 import signal
+import tempfile
+import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pescador_fn import drawing
+from pescador_fn import drawing, shutdown
 
 settings.register_profile(
     "suite",
@@ -64,3 +69,47 @@ def within_seconds():
     """Fails a test that does not end within ten seconds."""
     with within(10):
         yield
+
+
+def children():
+    """The processes that this one has started."""
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def belongings():
+    """What a process can leave behind: children, threads, descriptors, sockets, files and segments."""
+    sockets = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if "pescador_fn" in line]
+    return {
+        "processes": children(),
+        "threads": {thread.name for thread in threading.enumerate()},
+        "kernel threads": len(os.listdir("/proc/self/task")),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "sockets": {name for name in sockets if f"/{os.getpid()}/" in name},
+        "files": {path.name for path in Path(tempfile.gettempdir()).glob("pescador_fn_*")},
+        "segments": set(os.listdir("/dev/shm")),
+    }
+
+
+@pytest.fixture
+def nothing_left():
+    """Fails a test that leaves anything behind, once it has shut the workers down."""
+    shutdown()
+    gc.collect()
+    before = belongings()
+    yield
+    shutdown()
+    gc.collect()
+    until = time.monotonic() + 2
+    while (left := more_than(before)) and time.monotonic() < until:  # the kernel lets go in its own time
+        time.sleep(0.01)
+    assert left == {}
+
+
+def more_than(before):
+    """What there is now and was not before."""
+    found = {}
+    for kind, now in belongings().items():
+        more = now - before[kind] if isinstance(now, set) else max(0, now - before[kind])
+        if more:
+            found[kind] = more
+    return found

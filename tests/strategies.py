@@ -25,6 +25,8 @@ from pescador_fn import (
     label,
     lift,
     map_items,
+    parallel,
+    prefetch,
     round_robin_mux,
     seeded,
     shuffle,
@@ -308,6 +310,10 @@ STAGES = [
     Row("batch", batch, (2,), after=total),
     Row("batch, partial", batch, (2,), {"partial": True}, after=total),
     Row("unbatch", unbatch, before=pair),
+    Row("prefetch", prefetch, (3,)),
+    Row(
+        "parallel, thread", parallel, (), {"engine": "thread", "max_bytes": 100}
+    ),  # a process for every example would take too long
 ]
 
 ROWS = {row.name: row for row in MUXES + STAGES}

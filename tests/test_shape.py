@@ -34,7 +34,9 @@ from pescador_fn import (
     label,
     lift,
     map_items,
+    parallel,
     pipe,
+    prefetch,
     round_robin_mux,
     seeded,
     shuffle,
@@ -137,6 +139,8 @@ STAGES = {
     "shuffle": lambda factory: shuffle(factory, 2),
     "cache": lambda factory: cache(factory, 2),
     "seeded": lambda factory: seeded(factory, 2),
+    "parallel": parallel,
+    "prefetch": lambda factory: prefetch(factory, 2),
     "doubled": lambda factory: lift(doubled)(factory),
 }
 TAKE_MANY = {
@@ -460,6 +464,7 @@ def test_the_public_names_are_these():
         *("shuffled_mux", "stochastic_mux", "round_robin_mux", "chain_mux"),
         *("map_items", "filter_items", "take", "skip", "cycle", "tuples", "keras_tuples"),
         *("batch", "unbatch", "shuffle", "cache"),
+        *("parallel", "prefetch", "shutdown", "WorkerError", "WorkerDied"),
     }
     assert all(function.__doc__ for function in PUBLIC.values() if inspect.isfunction(function))
 

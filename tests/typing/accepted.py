@@ -16,7 +16,9 @@ from pescador_fn.curried import (
     cycle,
     filter_items,
     map_items,
+    parallel,
     pipe,
+    prefetch,
     round_robin_mux,
     seeded,
     shuffle,
@@ -66,6 +68,7 @@ def the_example(paths: list[str]) -> None:
 
 def items_keep_their_type_through_stages(factory: Factory[str]) -> None:
     assert_type(pipe(factory, take(3), skip(1), cycle(), shuffle(3), cache(3), seeded(3)), Node[str])
+    assert_type(pipe(factory, parallel(), prefetch(3)), Node[str])
     assert_type(pipe(factory, map_items(length)), Node[int])
     assert_type(pipe(factory, filter_items(is_long), map_items(length), take(3)), Node[int])
     assert_type(pipe([factory, factory], shuffled_mux(), map_items(length)), Node[int])
@@ -82,6 +85,8 @@ def plain_calls(factory: Factory[str], factories: Factories[str]) -> None:
     assert_type(fn.chain_mux(lambda: [names, names]), Node[str])
     assert_type(fn.label({"a": factory}), dict[str, Node[tuple[str, str]]])
     assert_type(fn.seeded(fn.cycle(factory), 3), Node[str])
+    assert_type(fn.parallel(factory, engine="thread", max_bytes=10), Node[str])
+    assert_type(fn.prefetch(names, 3), Node[str])
     assert_type(fn.take(names, 3)(), Stream[str])
     assert_type(list(fn.take(names, 3)()), list[str])
 

@@ -28,6 +28,8 @@ def wrong_options(f: Factory[str]) -> None:
     shuffled_mux(on_exhausted="never")  # type: ignore[arg-type]
     stochastic_mux(n_active=3)  # type: ignore[call-arg]
     stochastic_mux(3, 8, mode="often")  # type: ignore[arg-type]
+    fn.parallel(f, engine="ray gun")  # type: ignore[arg-type]
+    fn.prefetch(f)  # type: ignore[call-arg]
     fn.take(f)  # type: ignore[call-arg]
     fn.take(f, 2.5)  # type: ignore[arg-type]
     fn.shuffled_mux([f], weigths=[1])  # type: ignore[call-arg]

@@ -1,0 +1,187 @@
+"""Rows: items copied as they are when they are yielded, by column or by pickle."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pescador_fn.engines.columns import SMALL, Row, Schema
+from pescador_fn.engines.slabs import Ref
+from pescador_fn.errors import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["ERROR", "ITEM", "Encoder", "length", "raised"]
+
+ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema
+
+
+class Shelf(Protocol):
+    """Where large arrays go: a `Writer`'s side of shared memory."""
+
+    def place(self, n_bytes: int) -> tuple[Ref, Any]: ...
+    def free(self, ref: Ref) -> None: ...
+
+
+class _Packed:
+    """What a pickler of items does with arrays and classes; mixed into the plain one and into cloudpickle's."""
+
+    encoder: Encoder
+
+    def reduce(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is np.ndarray or kind is np.memmap:
+            if obj.dtype.hasobject:
+                return NotImplemented
+            if not obj.nbytes:
+                return np.empty, (obj.shape, obj.dtype)
+            return self.encoder.array(obj)
+        if issubclass(kind, type):
+            from cloudpickle import cloudpickle
+
+            known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(obj)
+            if known is not None:
+                # The consumer's own class. Sent by value it would overwrite what that class holds by now.
+                return _tracked, (known, obj.__qualname__)
+        return NotImplemented
+
+
+class _Quick(pickle.Pickler, _Packed):
+    def reducer_override(self, obj: Any) -> Any:
+        return self.reduce(obj)
+
+
+def _tracked(known: str, name: str) -> type:
+    from cloudpickle import cloudpickle
+
+    found: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(known)
+    if found is None:
+        raise LookupError(f"the class {name} does not exist any more in the process that receives its instances")
+    return found
+
+
+def _array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
+    """An array over a writable buffer."""
+    return np.ndarray(shape, dtype, buffer, order=order)
+
+
+class Encoder:
+    """Makes rows of items; large arrays go to ``shelf`` at once."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.schema: Schema | None = None
+        self.by_value = False  # whether an item has needed cloudpickle
+        self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
+        self.placed = False
+
+    def row(self, item: Any) -> Row:
+        """The row of an item, which may change afterwards.
+
+        Raises:
+            Exception: whatever pickling raises.
+        """
+        if self.schema is not None:
+            row = self.schema.row(item)
+            if row is not None:
+                return row
+        schema = Schema.of(item)
+        if schema is not None:
+            row = schema.row(item)
+            if row is not None:
+                self.schema = schema
+                return row
+        return self.pickled(ITEM, item)
+
+    def pickled(self, kind: str, value: Any) -> Row:
+        """A row of one pickle."""
+        if not self.by_value:
+            try:
+                return self._pickled(kind, value, _Quick)
+            except Exception as error:
+                try:
+                    row = self._pickled(kind, value, _slow_pickler())
+                except Exception:
+                    raise error from None
+                self.by_value = True
+                return row
+        return self._pickled(kind, value, _slow_pickler())
+
+    def _pickled(self, kind: str, value: Any, pickler_of: Callable[..., Any]) -> Row:
+        file = io.BytesIO()
+        pickler = pickler_of(file, 5, buffer_callback=self._buffer)
+        pickler.encoder = self
+        try:
+            pickler.dump(value)
+            self.refs.insert(0, self._put(np.frombuffer(file.getbuffer(), np.uint8)))
+        except BaseException:
+            for ref in self.refs:
+                if isinstance(ref, Ref):
+                    self.shelf.free(ref)
+            self.refs = []
+            raise
+        refs, self.refs = self.refs, []
+        inline = 64 + sum(len(ref) for ref in refs if not isinstance(ref, Ref))
+        return [kind, sum(map(length, refs)) + 64, refs, inline]
+
+    def array(self, obj: NDArray[Any]) -> Any:
+        """How an array is pickled: its bytes elsewhere, and writable on arrival whatever it was."""
+        order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
+        self.refs.append(self._put(obj, order))
+        self.placed = True
+        return _array, (pickle.PickleBuffer(bytearray(1)), obj.dtype, obj.shape, order)
+
+    def _buffer(self, buffer: pickle.PickleBuffer) -> None:
+        """Called by the pickler for each buffer; that of an array has been placed just before."""
+        if self.placed:
+            self.placed = False
+        else:
+            self.refs.append(self._put(np.frombuffer(buffer.raw(), np.uint8)))
+
+    def _put(self, array: NDArray[Any], order: Any = "C") -> Ref | bytes:
+        if array.nbytes < SMALL:
+            return array.tobytes(order)
+        ref, place = self.shelf.place(array.nbytes)
+        np.copyto(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
+        return ref
+
+
+_slow: Any = None
+
+
+def _slow_pickler() -> Any:
+    """Cloudpickle's pickler, for what is defined in ``__main__`` or inside functions."""
+    global _slow  # made when it is first needed, since cloudpickle is slow to import
+    if _slow is None:
+        import cloudpickle
+
+        class Slow(cloudpickle.Pickler, _Packed):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                found = self.reduce(obj)
+                return super().reducer_override(obj) if found is NotImplemented else found
+
+        _slow = Slow
+    return _slow
+
+
+def raised(encoder: Encoder, error: BaseException) -> Row:
+    """The row of an error; one that does not pickle becomes a `WorkerError` with its text."""
+    text = "".join(traceback.format_exception(error))
+    error = error.with_traceback(None)
+    try:
+        inner = encoder.pickled(ITEM, error)[2]
+    except Exception:
+        inner = None
+    return [ERROR, 256 + len(text), inner, text, show(error, 200)]
+
+
+def length(ref: Ref | bytes) -> int:
+    """The bytes of a buffer."""
+    return ref.n_bytes if isinstance(ref, Ref) else len(ref)

@@ -1,0 +1,48 @@
+"""How a factory is sent: by cloudpickle, with what it refers to, once."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+from typing import Any
+
+from pescador_fn.legible import named
+from pescador_fn.sources import SourceFunction
+
+__all__ = ["dump"]
+
+_pickler: Any = None
+
+
+def dump(factory: Any, place: Any) -> bytes:
+    """A factory and its place, pickled.
+
+    Raises:
+        TypeError: if something that the factory refers to does not pickle.
+    """
+    file = io.BytesIO()
+    try:
+        _factory_pickler()(file, 5).dump((factory, place))
+    except Exception as error:
+        raise TypeError(
+            f"parallel: the factory {named(factory)} cannot be sent to a worker: {error}; let it open what it needs "
+            'when it is called, or use engine="thread"'
+        ) from error
+    return file.getvalue()
+
+
+def _factory_pickler() -> Any:
+    global _pickler  # made when it is first needed, since cloudpickle is slow to import
+    if _pickler is None:
+        import cloudpickle
+
+        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                # A source that has no import path, as part of this pickle and not one of its own: functions then share
+                # their globals, which travel once, and may refer to the source by its own name.
+                if type(obj) is SourceFunction and not obj.has_import_path:
+                    return copyreg.__newobj__, (SourceFunction,), vars(obj)  # type: ignore[attr-defined]
+                return super().reducer_override(obj)
+
+        _pickler = Pickler
+    return _pickler

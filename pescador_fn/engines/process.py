@@ -1,0 +1,411 @@
+"""A stream that runs in a worker process.
+
+    consumer's thread                                   worker process
+    ┌──────────────────────────────┐  START             ┌───────────────────┐
+    │ more ◀─ outcomes ◀─ unpack ◀─┼────────────────────┼─ pack ◀─ rows     │
+    │  │ waits: socket, pidfd      │◀── items, end ─────┤   pulls the whole │
+    │  └ taken, delivered ─────────┼─ shared counters ─▶│   factory         │
+    └──────────────────────────────┘                    └───────────────────┘
+
+There is no thread in the parent: the consumer's own takes messages when it needs items. What it has been given is
+counted by the list iterators that it pulls from, so that it is known exactly at any moment; a worker that dies is
+replaced by another that begins at the newest note (see ``notes``) and makes the calls since again. The same way out is
+taken when a signal comes in the midst of a change here.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pescador_fn.engines.launch as launch
+import pescador_fn.engines.pool as pool
+from pescador_fn.engines import MAX_RESTARTS
+from pescador_fn.engines.notes import ABOUT, Note, check, keep, newest
+from pescador_fn.engines.pickling import dump
+from pescador_fn.engines.pool import GRACE_S, Gone, Worker
+from pescador_fn.engines.slabs import Control
+from pescador_fn.engines.wire import Outcome, Raised, refs_in, unpack
+from pescador_fn.errors import WorkerDied
+from pescador_fn.legible import named
+from pescador_fn.running import Running, flow, raising
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pescador_fn.factory import Node
+    from pescador_fn.seeds import Place
+    from pescador_fn.state import Loader, Saver
+
+__all__ = ["InProcess"]
+
+T = TypeVar("T")
+
+
+class InProcess(Running[T]):
+    """The consumer's side of one stream in a worker."""
+
+    __slots__ = (
+        "__weakref__",
+        "call",
+        "deaths",
+        "died_at",
+        "ended",
+        "given",
+        "late",
+        "notes",
+        "opened",
+        "outcomes",
+        "over",
+        "owner",
+        "pickled",
+        "place",
+        "ready",
+        "worker",
+    )
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__()
+        self.node = node
+        self.place = place
+        self.pickled: bytes | None = None  # the factory and its place, kept for another worker
+        self.worker: Worker | None = None
+        self.ready = False  # whether the worker has been told to start
+        self.opened = False  # whether the stream has
+        self.ended = False  # whether the worker has said so
+        self.over = False  # closed, or given up, or never opened
+        self.outcomes: deque[Outcome] = deque()  # received, and not handed out
+        # What was handed out last, how many calls it began with, and how many there were before. It is set in one step,
+        # so that no signal can come in between.
+        self.given: tuple[Any, int, int] = (iter([]), 0, 0)
+        self.notes: list[Note] = [(0, None)]
+        self.call = -1  # in which the last worker died
+        self.deaths = 0  # since the last new item
+        self.died_at = -1  # calls received when it last died
+        self.late: BaseException | None = None  # what closing raised in the worker
+        self.owner = os.getpid()
+
+    def __iter__(self) -> Iterator[T]:
+        if not self.opened and not self.over:
+            if self.cut:
+                self._abandon()
+            self.cut = True
+            try:
+                failure = self._open()
+            except Exception:
+                self.over, self.cut = True, False
+                raise
+            self.cut = False
+            try:
+                if failure is not None:
+                    raise failure
+            finally:
+                failure = None  # it holds this frame by now
+        return flow(self.refill)
+
+    # Opening.
+
+    def _open(self) -> BaseException | None:
+        """Start the stream, and wait until it is open, so that a mux above sees what does not open."""
+        while True:
+            if self.worker is None:
+                self._begin()
+            failed = self._fetch()
+            if failed is not None:
+                return failed
+            if self.opened or self.over:
+                return None
+
+    def _begin(self) -> None:
+        """Borrow a worker and let it start, at the call that is next."""
+        if launch.importing:
+            raise RuntimeError(
+                "parallel: a module started a process stream while a worker was importing it, which would start "
+                "workers without end; start it below `if __name__ == '__main__':`, or in a function"
+            )
+        self.cut = False  # a borrowed worker that a signal loses is killed by its destructor
+        worker = pool.borrow()
+        self.cut = True
+        if self.pickled is None:  # while the worker starts
+            self.place.key  # noqa: B018, it fixes the entropy of an unseeded root: a replay must draw the same
+            try:
+                self.pickled = dump(self.node.of, self.place)
+            except TypeError:
+                if worker.greeted:
+                    pool.give_back(worker)
+                raise
+        self.worker, self.ready = worker, False
+
+    def _start(self, worker: Worker) -> None:
+        worker.number += 1
+        control = worker.control
+        control.flags[0] = Control.GO
+        control.words[1] = control.words[2] = 0
+        received = self.received
+        self.notes = [note for note in self.notes if note[0] <= received]  # the others are made again
+        note = newest(self.notes, received)
+        head = (worker.number, note, received, self.call, self.node.options["max_bytes"])
+        assert self.pickled is not None
+        worker.send(b"start", pickle.dumps(head), self.pickled)
+        self.ready = True
+
+    # Delivery.
+
+    @property
+    def delivered(self) -> int:
+        """Calls whose outcomes the consumer has."""
+        handed, lent, before = self.given
+        return before + lent - int(handed.__length_hint__())
+
+    @property
+    def received(self) -> int:
+        """Calls whose outcomes need not be sent again."""
+        _, lent, before = self.given
+        return before + lent + sum(1 if isinstance(one, Raised) else len(one) for one in self.outcomes)
+
+    def more(self) -> Iterator[T] | None:
+        while True:
+            handed, _, _ = self.given
+            if handed.__length_hint__():  # a signal has cut the plumbing
+                return self._lay(handed)
+            if self.outcomes:
+                return self._hand_out()
+            if self.ended or self.over:
+                return None
+            if self.worker is None:
+                self._begin()
+            failed = self._fetch()
+            if failed is not None:
+                return raising(failed)
+
+    def _hand_out(self) -> Iterator[T]:
+        outcome = self.outcomes[0]
+        handed: Any = iter(outcome if isinstance(outcome, list) else [outcome])
+        _, lent, before = self.given
+        self.given = handed, handed.__length_hint__(), before + lent
+        self.outcomes.popleft()
+        return self._lay(handed)
+
+    def _lay(self, handed: Any) -> Iterator[T]:
+        """Items as they are, and an error so that raising it is counted as handing it out."""
+        outcome = self.outcome_at(handed)
+        return map(_throw, handed) if isinstance(outcome, Raised) else handed
+
+    @staticmethod
+    def outcome_at(handed: Any) -> Any:
+        """The next thing that a list iterator will give."""
+        _, (rest,), position = handed.__reduce__()
+        return rest[position]
+
+    def _fetch(self) -> BaseException | None:
+        """Wait for one message and take it in; or replace a worker that is dead; or say why that is given up."""
+        worker = self._mine()
+        try:
+            if not self.ready and worker.greeted:
+                self._start(worker)
+            message = worker.take()
+            if message is None:
+                if self.ready:
+                    worker.control.flags[0] = Control.WAITING
+                    message = worker.take()
+                if message is None:
+                    if self.ready:
+                        worker.wake()
+                    self.cut = False
+                    worker.wait()
+                    self.cut = True
+                    return None
+            if self.ready:
+                worker.control.flags[0] = Control.GO
+            return self._take_in(worker, message)
+        except Gone:
+            self.cut = True
+            return self._bury(worker)
+
+    def _take_in(self, worker: Worker, message: Any) -> BaseException | None:
+        number, word, runs, extra, body = message
+        if word == "hello":
+            worker.greet()
+        if number != worker.number:  # of a stream before this one
+            return None
+        if word == "items":
+            self.outcomes += unpack(runs, body, worker.reader)
+            self.opened = True
+            worker.control.words[2] += 1
+            worker.control.words[1], note = extra
+            if note is not None:
+                self.notes = [*keep(self.notes, self.delivered), note]
+            worker.wake()
+        elif word in ("end", "failed"):
+            self.opened = self.ended = word == "end"
+            self.over = not self.ended
+            late, worker.stamps = extra
+            self.late = _told(late, worker)
+            self.worker = None
+            pool.give_back(worker)
+            if word == "failed":
+                (failure,) = unpack(runs, body, worker.reader)
+                assert isinstance(failure, Raised)
+                return failure.box.pop()
+        return None
+
+    # Death.
+
+    def _bury(self, worker: Worker) -> BaseException | None:
+        """Look how a worker died, and let another take over where this one's outcomes end."""
+        last, self.call = self.call, worker.control.words[3] if self.ready else self.call
+        self.worker = None
+        worker.kill()
+        code = worker.exit_code()
+        received = self.received
+        # One that got further was only not quick enough to send what it had made.
+        self.deaths = self.deaths + 1 if received == self.died_at and self.call <= last else 1
+        self.died_at = received
+        restarts = self.node.options["max_restarts"]
+        restarts = MAX_RESTARTS if restarts is None else restarts
+        if self.deaths > restarts:
+            self.over = True
+            return WorkerDied(
+                f"parallel: the worker of {named(self.node.of)} died {self.deaths} times at call {received} "
+                f"(max_restarts={restarts}): {_cause(code)}"
+            )
+        return None
+
+    def _mine(self) -> Worker:
+        if self.owner != os.getpid():
+            raise RuntimeError(
+                "parallel: the stream was opened before a fork and belongs to the parent; call its factory again"
+            )
+        assert self.worker is not None
+        if self.worker.ended:
+            raise RuntimeError("parallel: the stream was ended by shutdown(); call its factory again")
+        return self.worker
+
+    def broken(self) -> Iterator[T]:
+        # A signal came while this was changing. What is half done is thrown away, and the stream is replayed.
+        self._abandon()
+        self.cut = False
+        return iter(())
+
+    def _abandon(self) -> None:
+        worker, self.worker = self.worker, None
+        self.outcomes.clear()
+        self.ended = False
+        if worker is not None:
+            worker.kill()
+
+    # States.
+
+    def held(self) -> Iterable[Any]:
+        return ()
+
+    def about(self) -> dict[str, Any]:
+        return ABOUT[self.node.build.__name__]
+
+    def save(self, saver: Saver) -> Any:
+        """A note, the calls delivered since, and whether the end was met."""
+        del saver  # a note speaks for itself
+        delivered = self.delivered
+        number, snapshot = newest(self.notes, delivered)
+        return [snapshot, delivered - number, self.done]
+
+    def load(self, state: Any, loader: Loader) -> None:
+        snapshot, calls, self.over = state
+        check(self.node.of, self.place, snapshot, loader)
+        self.notes = [(0, snapshot)]
+        self.given = iter([]), 0, calls
+
+    # The end.
+
+    @property
+    def done(self) -> bool:
+        return (self.ended or self.over) and not self.outcomes and not self.given[0].__length_hint__()
+
+    def close(self) -> None:
+        self.over = True
+        self.outcomes.clear()
+        self.given = iter([]), 0, self.delivered
+        worker, self.worker = self.worker, None
+        if worker is not None and self.owner == os.getpid():
+            try:
+                _stop(worker, self)
+            except BaseException:
+                worker.kill()
+                raise
+        late, self.late = self.late, None
+        if late is not None:
+            raise late
+
+    def __del__(self) -> None:
+        if self.worker is not None:
+            self.close()
+
+
+def _stop(worker: Worker, stream: InProcess[Any]) -> None:
+    """Stop the stream and keep the worker; or, where it does not stop in time, kill it."""
+    if not stream.ready or worker.ended:
+        worker.kill()
+        return
+    worker.control.flags[0] = Control.RESET
+    until = time.monotonic() + GRACE_S
+    try:
+        worker.send(b"wake")
+        while (left := until - time.monotonic()) > 0:
+            message = worker.take()
+            if message is None:
+                worker.wait(left)
+                continue
+            number, word, runs, extra, _ = message
+            if number != worker.number:
+                continue
+            for ref in refs_in(runs):
+                worker.reader.free(ref)
+            if word in ("idle", "end", "failed"):
+                late, worker.stamps = extra
+                stream.late = _told(late, worker)
+                pool.give_back(worker)
+                return
+    except Gone:
+        pass
+    worker.kill()
+
+
+def _told(late: Any, worker: Worker) -> BaseException | None:
+    """What a worker could not raise by itself."""
+    if late is None:
+        return None
+    runs, body = late
+    (outcome,) = unpack(runs, body, worker.reader)
+    assert isinstance(outcome, Raised)
+    return outcome.box.pop()
+
+
+def _throw(outcome: Raised) -> Any:
+    raise outcome.box.pop()
+
+
+def _cause(code: int | None) -> str:
+    """How a process ended, and what that most likely means."""
+    if code is None:
+        return "how it ended is unknown, since this process ignores SIGCHLD"
+    if code >= 0:
+        return f"exit code {code}; the stream, or a library that it uses, ended the process, as os._exit does"
+    name = f"signal {-code}"
+    with suppress(ValueError):
+        name = signal.Signals(-code).name
+    why = _WHY.get(-code)
+    return f"{name}; {why}" if why else name
+
+
+_WHY: dict[int, str] = {
+    signal.SIGKILL: "killed from outside, as the system does when memory runs out",
+    signal.SIGSEGV: "a fault in C code that the stream uses",
+    signal.SIGBUS: "a file that it had mapped was cut short, or a disk is full",
+    signal.SIGABRT: "C code that the stream uses gave up",
+    signal.SIGTERM: "ended from outside",
+}

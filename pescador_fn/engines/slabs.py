@@ -1,0 +1,203 @@
+"""Shared memory between two processes: one anonymous file, a page of counters, and slabs that are used again.
+
+    file    ┌──────────┬─────────────────────┬─────────────────────────────────┬───
+            │ counters │ use │ slab │ slab … │ use │ slab    │ slab    │ slab …  │ …
+            └──────────┴─────────────────────┴─────────────────────────────────┴───
+              4 KB       extent, 4 KB slabs    extent, 1 MB slabs
+
+The worker writes an array into the lowest free slab of its size class, which is the one that the caches still hold, and
+marks it used: one byte. The reader maps the extent, hands out an array over the slab, and takes the mark off when that
+array has been freed, without a lock or a message. Extents double, so that a slab is found in a short list and a file of
+any size needs few mappings. The file has no name, so whatever dies takes it along.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Control", "Reader", "Ref", "Writer", "anonymous_file"]
+
+PAGE = mmap.ALLOCATIONGRANULARITY
+FIRST_BYTES = 2**20  # about what the first extent of a size class holds
+
+Bytes = NDArray[np.uint8]
+
+
+def anonymous_file(portable: bool) -> int:
+    """The descriptor of a new file without a name: memory where the system has such, else an unlinked file."""
+    if not portable and hasattr(os, "memfd_create"):
+        fd = os.memfd_create("pescador_fn")
+    else:
+        with tempfile.TemporaryFile(prefix="pescador_fn_", buffering=0) as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, PAGE)
+    return fd
+
+
+class Control:
+    """The page of counters. Each has one writer; a store is one machine word, so no reader sees half of one."""
+
+    GO, WAITING, RESET = 0, 1, 2
+
+    def __init__(self, fd: int) -> None:
+        page = memoryview(mmap.mmap(fd, PAGE))
+        self.flags: memoryview = page  # 0: what the parent wants; 1: whether the worker waits for room
+        self.words: memoryview = page.cast("Q")  # 1: bytes delivered; 2: messages taken; 3: calls begun by the worker
+
+
+class Ref(NamedTuple):
+    """Where an array lies: the extent in the file, the slab's number and place in the extent, the bytes in use."""
+
+    start: int
+    length: int
+    slab: int
+    offset: int
+    n_bytes: int
+
+
+class _Extent:
+    """Slabs of one size, side by side behind the bytes that say which are used."""
+
+    __slots__ = ("capacity", "count", "data", "length", "map", "start")
+
+    def __init__(self, fd: int, start: int, capacity: int, count: int, portable: bool) -> None:
+        self.start = start
+        self.capacity = capacity
+        self.count = count
+        self.data = -(-count // PAGE) * PAGE
+        self.length = self.data + capacity * count
+        if portable and hasattr(
+            os, "posix_fallocate"
+        ):  # on a disk that is full, an error here rather than a bus error later
+            os.posix_fallocate(fd, start, self.length)
+        else:
+            os.ftruncate(fd, start + self.length)
+        self.map = mmap.mmap(fd, self.length, offset=start)
+
+
+class Writer:
+    """The worker's side: places bytes into free slabs."""
+
+    def __init__(self, fd: int, portable: bool = False) -> None:
+        self.fd = fd
+        self.portable = portable
+        self.end: int = PAGE
+        self.extents: dict[int, list[_Extent]] = {}
+        self.by_start: dict[int, _Extent] = {}
+
+    def place(self, n_bytes: int) -> tuple[Ref, mmap.mmap]:
+        """A slab for ``n_bytes >= 1``, marked used, and the map that it lies in."""
+        capacity = max(PAGE, 1 << (n_bytes - 1).bit_length())
+        row = self.extents.setdefault(capacity, [])
+        for extent in row:
+            index = extent.map.find(b"\0", 0, extent.count)
+            if index >= 0:
+                break
+        else:
+            extent, index = self._grow(capacity, row), 0
+        extent.map[index] = 1
+        offset = extent.data + index * capacity
+        return Ref(extent.start, extent.length, index, offset, n_bytes), extent.map
+
+    def _grow(self, capacity: int, row: list[_Extent]) -> _Extent:
+        count = sum(extent.count for extent in row) or max(1, FIRST_BYTES // capacity)
+        extent = _Extent(self.fd, self.end, capacity, count, self.portable)
+        self.end += extent.length
+        row.append(extent)
+        self.by_start[extent.start] = extent
+        return extent
+
+    def free(self, ref: Ref) -> None:
+        """Take back a slab that was never sent."""
+        self.by_start[ref.start].map[ref.slab] = 0
+
+    def trim(self) -> None:
+        """Give the memory of free slabs back to the system: an idle worker holds none."""
+        remove = getattr(mmap, "MADV_REMOVE", None)
+        if remove is None:
+            return
+        for extent in self.by_start.values():
+            used, at = extent.map[: extent.count], 0
+            while at < extent.count:
+                start = used.find(b"\0", at)
+                if start < 0:
+                    break
+                at = used.find(b"\1", start)
+                at = extent.count if at < 0 else at
+                try:
+                    extent.map.madvise(remove, extent.data + start * extent.capacity, (at - start) * extent.capacity)
+                except OSError:  # a file system that cannot
+                    return
+
+
+class _Lease(weakref.ref[Bytes]):
+    """Watches the array over a slab; when it is freed, the slab is."""
+
+    __slots__ = ("index", "leases", "map", "process")
+
+    index: int
+    map: mmap.mmap
+    leases: dict[int, _Lease]
+    process: int
+
+
+def _end(lease: weakref.ref[Bytes]) -> None:
+    assert isinstance(lease, _Lease)
+    if lease.process == os.getpid():  # a forked child's copy of the array says nothing about ours
+        lease.map[lease.index] = 0
+    lease.leases.pop(id(lease), None)
+
+
+class Reader:
+    """The consumer's side: arrays over slabs, without a copy."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.maps: dict[int, mmap.mmap] = {}
+        self.leases: dict[int, _Lease] = {}  # by identity: a reference to an array has no hash
+        _readers.add(self)
+
+    def _map(self, ref: Ref) -> mmap.mmap:
+        found = self.maps.get(ref.start)
+        if found is None:
+            found = self.maps[ref.start] = mmap.mmap(self.fd, ref.length, offset=ref.start)
+        return found
+
+    def lend(self, ref: Ref) -> Bytes:
+        """A writable array over a slab, whose end frees the slab.
+
+        The finalizer is on the array that `numpy.frombuffer` makes: numpy keeps it as the base of everything that is
+        cut out of it. One on a view of it, or on a memoryview, would run while the data is still in use.
+        """
+        place = self._map(ref)
+        base: Bytes = np.frombuffer(place, np.uint8, ref.n_bytes, ref.offset)
+        lease = _Lease(base, _end)
+        lease.map, lease.index, lease.leases, lease.process = place, ref.slab, self.leases, os.getpid()
+        self.leases[id(lease)] = lease
+        return base
+
+    def free(self, ref: Ref) -> None:
+        """Free a slab that nobody has looked at."""
+        self._map(ref)[ref.slab] = 0
+
+    def retire(self) -> None:
+        """Leave the slabs that are lent for good, since a forked child may look at them."""
+        self.leases.clear()
+
+
+_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for reader in list(_readers):
+        reader.retire()
+
+
+os.register_at_fork(after_in_parent=_forked, after_in_child=_forked)

@@ -1,0 +1,147 @@
+"""How items cross: many to a message, as they were when they were yielded.
+
+An item is copied into a *row* as soon as it is yielded, since its owner may change it afterwards. Rows wait, and a
+message takes all that wait:
+
+    item ── Encoder.row ──▶ row ──┐                           ┌──▶ items, writable and independent
+    item ── Encoder.row ──▶ row ──┼─ pack ──▶ head, body ── unpack
+    error ── raised ──▶ row ──────┘                           └──▶ errors, in their places
+                │
+                └ arrays of 4 KB and more ──▶ slabs (the head says where)
+
+There are three kinds of row. A dict, a tuple or a single value whose parts are small arrays and plain values goes by
+*columns*: rows of one schema (names, types, shapes, all checked on every row) are joined, and their pickling is done
+once for hundreds. Anything else is pickled by itself, its buffers out of band. An error is pickled with its traceback.
+Nothing here knows of sockets or processes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from pescador_fn.engines.columns import Row, split
+from pescador_fn.engines.encoder import ERROR, ITEM
+from pescador_fn.engines.slabs import Ref
+from pescador_fn.errors import RemoteTraceback, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Outcome", "Raised", "pack", "refs_in", "row_bytes", "unpack"]
+
+
+class Raised:
+    """An error in the place of an item, in a box that is emptied by raising it, so that no cycle is left."""
+
+    __slots__ = ("box",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.box: list[BaseException] = [error]
+
+
+Outcome: TypeAlias = list[Any] | Raised  # items in a row, or one error
+
+
+class Lender(Protocol):
+    """Where large arrays are: a `Reader`'s side of shared memory."""
+
+    def lend(self, ref: Ref) -> NDArray[np.uint8]: ...
+
+
+def row_bytes(row: Row) -> int:
+    """About how many bytes a row takes."""
+    size: int = row[1]
+    return size
+
+
+def pack(rows: list[Row]) -> tuple[list[Any], bytes]:
+    """Rows as a picklable head and a body of bytes."""
+    runs: list[Any] = []
+    body: list[bytes] = []
+
+    def lay(refs: list[Any]) -> list[Any]:
+        inline = [ref for ref in refs if not isinstance(ref, Ref)]
+        body.extend(inline)
+        return [tuple(ref) if isinstance(ref, Ref) else len(ref) for ref in refs]
+
+    for kind, group in groupby(rows, itemgetter(0)):
+        some = list(group)
+        if kind is ITEM:
+            runs.append((ITEM, [lay(row[2]) for row in some]))
+        elif kind is ERROR:
+            runs += [(ERROR, row[2] and lay(row[2]), row[3], row[4]) for row in some]
+        else:
+            pieces = kind.join(some)
+            body += pieces
+            runs.append((kind.kind, kind.keys, kind.specs, len(some), list(map(len, pieces))))
+    return runs, b"".join(body)
+
+
+def refs_in(runs: list[Any]) -> list[Ref]:
+    """Every slab that a message speaks of."""
+    lists: list[Any] = []
+    for run in runs:
+        if isinstance(run[0], str):
+            lists += run[1] if run[0] == ITEM else [run[1] or []]
+    return [Ref(*ref) for refs in lists for ref in refs if not isinstance(ref, int)]
+
+
+def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
+    """What was packed, in order."""
+    view, at = memoryview(body), 0
+    found: list[Outcome] = []
+
+    def take(length: int) -> memoryview:
+        nonlocal at
+        at += length
+        return view[at - length : at]
+
+    def fetch(refs: list[Any]) -> Any:
+        # All are taken before anything is unpickled, so that an item that fails leaves the others in their places.
+        buffers: list[Any] = [bytearray(take(ref)) if isinstance(ref, int) else slabs.lend(Ref(*ref)) for ref in refs]
+        return pickle.loads(buffers[0], buffers=buffers[1:])
+
+    def add(item: Any) -> None:
+        if found and isinstance(found[-1], list):
+            found[-1].append(item)
+        else:
+            found.append([item])
+
+    for run in runs:
+        if isinstance(run[0], str) and run[0] == ITEM:
+            for refs in run[1]:
+                try:
+                    add(fetch(refs))
+                except Exception as error:
+                    late = WorkerError(f"parallel: an item does not unpickle where it arrives: {error!r}")
+                    late.__cause__ = error
+                    found.append(Raised(late))
+        elif isinstance(run[0], str):
+            found.append(Raised(_error(run[1], run[2], run[3], fetch)))
+        else:
+            kind, keys, specs, n, lengths = run
+            found.append(split(kind, keys, specs, n, [take(length) for length in lengths]))
+    return found
+
+
+def _error(refs: list[Any] | None, text: str, shown: str, fetch: Callable[[list[Any]], Any]) -> BaseException:
+    """An error as itself, or a `WorkerError` that tells of it; the remote traceback is the cause."""
+    error: Any = None
+    if refs:
+        try:
+            error = fetch(refs)
+        except Exception:
+            error = None
+    if not isinstance(error, BaseException):
+        error = WorkerError(
+            f"parallel: {shown} was raised in the worker and does not pickle; its traceback is the cause"
+        )
+    found: BaseException = error
+    found.__cause__ = RemoteTraceback(text)
+    return found

@@ -1,0 +1,590 @@
+"""Work elsewhere: equal items in the same order, wherever they are made, and nothing left behind."""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import elsewhere
+import nbformat
+import numpy as np
+import pytest
+from conftest import children, within
+from strategies import outcomes, pulls
+from test_wire import same
+
+import pescador_fn
+from pescador_fn import (
+    WorkerError,
+    batch,
+    chain_mux,
+    cycle,
+    parallel,
+    prefetch,
+    round_robin_mux,
+    seeded,
+    shuffle,
+    shuffled_mux,
+    shutdown,
+    skip,
+    source,
+    stochastic_mux,
+    take,
+)
+from pescador_fn.curried import pipe
+from pescador_fn.engines import launch, pool
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+ROOT = Path(pescador_fn.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def not_for_ever():
+    with within(60):
+        yield
+
+
+@pytest.fixture(params=[False, True], ids=["linux", "portable"])
+def means(request, monkeypatch):
+    """By what Linux has, and by what every system has."""
+    monkeypatch.setattr(launch, "portable", request.param)
+
+
+def in_thread(factory):
+    return parallel(factory, engine="thread")
+
+
+def ahead(factory):
+    return prefetch(factory, 5)
+
+
+ELSEWHERE = {"process": parallel, "thread": in_thread, "prefetch": ahead}
+
+
+# The law.
+
+
+@source
+def noise(n, *, rng):
+    for _ in range(n):
+        yield int(rng.integers(10**6))
+
+
+def failing(n):
+    yield from range(n)
+    raise elsewhere.Fault(n)
+
+
+def not_opening():
+    raise elsewhere.Fault("closed")
+
+
+NOISES = [noise(n) for n in (5, 0, 9, 3)]
+FACTORIES = {
+    "a source": seeded(noise(600), 1),
+    "an empty stream": ().__iter__,
+    "a mux": shuffled_mux(NOISES, [1, 2, 3, 4], on_exhausted="drop", seed=1),
+    "a working set": take(stochastic_mux(NOISES, 2, 3, seed=2), 300),
+    "names": round_robin_mux({"a": noise(3), ("b", 1): noise(4)}),
+    "passes": cycle(shuffle(noise(30), 5), 200),
+    "batches": batch(seeded(noise(100), 3), 7, partial=True),
+    "faults": chain_mux([lambda: failing(3), not_opening, lambda: failing(0), noise(2)]),
+    "nothing but faults": not_opening,
+    "a nested worker": take(parallel(seeded(noise(9), 1)), 5),
+}
+
+
+def seen(factory, n=1000):
+    return [repr(one) for one in outcomes(seeded(factory, 7)(), n)]
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_what_is_run_elsewhere_yields_what_it_yields(engine):
+    for name, factory in FACTORIES.items():
+        assert seen(ELSEWHERE[engine](factory)) == seen(factory), name
+
+
+PLACES = {
+    "alone": lambda f, run: run(f),
+    "below stages": lambda f, run: batch(shuffle(run(f), 4), 3, partial=True),
+    "between stages": lambda f, run: skip(run(take(f, 20)), 2),
+    "children of a mux": lambda f, run: shuffled_mux([run(f), run(noise(9))], [2, 1], on_exhausted="drop"),
+    "restarted children": lambda f, run: take(shuffled_mux([run(f), run(noise(2))]), 60),
+    "one pass after another": lambda f, run: cycle(run(f), 50),
+    "one inside the other": lambda f, run: run(take(run(f), 10)),
+}
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+@pytest.mark.parametrize("place", PLACES)
+def test_it_may_stand_anywhere(engine, place):
+    """Each stream in a worker goes on from its own place among the seeds, and fails to open where it would have."""
+    for factory in (noise(12), lambda: failing(2), not_opening):
+        here = PLACES[place](factory, lambda f: f)
+        there = PLACES[place](factory, ELSEWHERE[engine])
+        assert seen(there, 80) == seen(here, 80)
+
+
+def test_by_every_means(means):
+    for name in ("a working set", "faults", "batches"):
+        assert seen(parallel(FACTORIES[name])) == seen(FACTORIES[name])
+    big = parallel(elsewhere.arrays(30, (300, 400)))
+    assert [x["x"][-1, -1] for x in big()] == list(range(30))
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_two_calls_of_an_unseeded_factory_differ(engine):
+    built = ELSEWHERE[engine](noise(5))
+    assert list(built()) != list(built())
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_nothing_runs_before_next(engine):
+    before = children()
+    stream = ELSEWHERE[engine](noise(3))()
+    assert children() == before
+    assert threading.active_count() == 1
+    stream.close()
+
+
+def test_mistakes_are_found_when_it_is_built():
+    for options, words in [
+        ({"engine": "ray-gun"}, "engine='ray-gun' is unknown; choose from 'process', 'thread'"),
+        ({"max_bytes": 0}, "max_bytes=0 is too small"),
+        ({"max_restarts": -1}, "max_restarts=-1 is too small"),
+        (
+            {"max_restarts": 2, "engine": "thread"},
+            'max_restarts=2 with engine="thread"; a thread does not die; leave it out',
+        ),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(f"parallel: {words}")):
+            parallel(noise(3), **options)
+    with pytest.raises(TypeError, match=r"^parallel: max_bytes=1\.5 is not an integer"):
+        parallel(noise(3), max_bytes=1.5)
+    with pytest.raises(TypeError, match="parallel: factory=3 is not a factory"):
+        parallel(3)
+    with pytest.raises(ValueError, match="prefetch: n_items=0 is too small"):
+        prefetch(noise(3), 0)
+
+
+# Items.
+
+
+def test_an_item_is_what_it_was_when_it_was_yielded():
+    for size in (3, 3000):
+        assert [x["x"][-1] for x in parallel(elsewhere.reused(1000, size))()] == list(range(1000))
+
+
+def test_what_is_kept_does_not_change():
+    stream = parallel(elsewhere.arrays(200, 2000))()
+    kept = next(stream)["x"][5:6]
+    for item in itertools.islice(stream, 150):
+        item["x"][:] = -1
+    assert kept.tolist() == [0.0]
+    shutdown()
+    assert kept.tolist() == [0.0]
+    kept[:] = 3
+
+
+def test_classes_and_functions_that_only_this_module_has():
+    class Local:
+        def __init__(self, n):
+            self.n = n
+
+    class LocalError(Exception):
+        pass
+
+    def made():
+        yield Local(3)
+        yield [Local(np.arange(3)), lambda: 5]
+        raise LocalError(Local(4))
+
+    stream = parallel(made)()
+    one = next(stream)
+    assert type(one) is Local
+    assert one.n == 3
+    (other, function) = next(stream)
+    assert type(other) is Local
+    assert function() == 5
+    with pytest.raises(LocalError) as found:
+        next(stream)
+    assert type(found.value.args[0]) is Local
+
+
+def test_a_source_that_calls_itself():
+    @source
+    def walk(depth):
+        yield depth
+        if depth:
+            yield from walk(depth - 1)()
+
+    assert list(parallel(walk(3))()) == [3, 2, 1, 0]
+
+
+def test_what_does_not_pickle_is_said_when_it_runs():
+    generator = (x for x in range(3))
+    with pytest.raises(TypeError, match=r'^parallel: the factory .* cannot be sent to a worker: .* engine="thread"'):
+        next(parallel(lambda: generator)())
+    assert list(in_thread(lambda: generator)()) == [0, 1, 2]
+
+
+# The bound.
+
+
+def noted(path):
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.parametrize("engine", ["process", "thread"])
+@pytest.mark.parametrize(("n_bytes", "size", "most"), [(1_000_000, 25_000, 5), (1, 25_000, 1), (10**8, 3, 10**9)])
+def test_no_more_is_made_ahead_than_max_bytes(engine, n_bytes, size, most, tmp_path):
+    """However long the consumer sleeps; one item is always let through."""
+
+    @source
+    def counted():
+        for k in range(100):
+            with open(tmp_path / "made", "a") as file:
+                file.write(f"{k}\n")
+            yield np.full(size, float(k))
+
+    with parallel(counted(), engine=engine, max_bytes=n_bytes)() as stream:
+        for taken in range(1, 8):
+            assert next(stream)[0] == taken - 1
+            time.sleep(0.03)
+            assert noted(tmp_path / "made") - taken <= most
+        assert [x[0] for x in stream] == list(range(7, 100))
+
+
+def test_what_the_consumer_holds_does_not_count():
+    held = list(parallel(elsewhere.arrays(60, 25_000), max_bytes=1_000_000)())
+    assert [x["x"][-1] for x in held] == list(range(60))
+
+
+def test_items_of_any_size_in_any_order():
+    sizes = [3, 10**6, 5, 2, 3 * 10**6, *range(1, 3000, 100), 10**6]
+
+    def made():
+        yield from (np.full(n, n) for n in sizes)
+
+    for engine in ("process", "thread"):
+        found = list(parallel(made, engine=engine, max_bytes=10**6)())
+        assert [(len(x), x[-1]) for x in found] == [(n, n) for n in sizes]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 256])
+def test_prefetch_holds_so_many(n, tmp_path):
+    @source
+    def counted():
+        for k in range(3000):
+            made.append(k)
+            yield k
+
+    made = []
+    with prefetch(counted(), n)() as stream:
+        for taken in range(1, 600, 7):
+            pulls(stream, 7 if taken > 1 else 1)
+            time.sleep(0.002)
+            assert len(made) - taken <= n
+        rest = list(stream)
+        assert rest == list(range(taken, 3000))
+
+
+def test_items_come_as_soon_as_they_are_made():
+    """Neither a slow generator nor one that stops to think keeps what it has given."""
+
+    def made():
+        for k in range(40):
+            yield k
+            time.sleep(0.3 if k == 35 else 0.002 * (k > 20))
+
+    for run in (parallel, in_thread, ahead):
+        late = 0.0
+        last = time.perf_counter()
+        for k in run(made)():
+            now = time.perf_counter()
+            if 21 < k <= 35:
+                late = max(late, now - last)
+            last = now
+        assert late < 0.1
+
+
+# Workers.
+
+
+def worker_of(stream):
+    return next(stream)
+
+
+def test_a_worker_is_kept_for_the_next_stream():
+    first = next(parallel(elsewhere.pids())())
+    for _ in range(5):
+        assert next(parallel(elsewhere.pids())()) == first
+    with parallel(elsewhere.pids())() as stream:
+        assert next(stream) == first
+    assert list(take(parallel(elsewhere.pids()), 3)()) == [first] * 3
+
+
+def test_a_worker_serves_one_stream_at_a_time():
+    streams = [parallel(elsewhere.pids())() for _ in range(3)]
+    assert len({next(stream) for stream in streams}) == 3
+    for stream in streams:
+        stream.close()
+    assert len(children()) == 3
+
+
+def test_an_idle_worker_leaves_after_a_while(monkeypatch):
+    monkeypatch.setattr(pool, "IDLE_S", 0.2)
+    before = children()
+    next(parallel(elsewhere.pids())())
+    assert children() > before
+    until = time.monotonic() + 2
+    while children() != before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert children() == before
+    next(parallel(elsewhere.pids())())
+
+
+def test_a_worker_with_another_environment_is_not_used(monkeypatch, tmp_path):
+    first = next(parallel(elsewhere.pids())())
+    monkeypatch.setenv("ELSEWHERE", "1")
+    second = next(parallel(elsewhere.pids())())
+    monkeypatch.chdir(tmp_path)
+    third = next(parallel(elsewhere.pids())())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fourth = next(parallel(elsewhere.pids())())
+    assert len({first, second, third, fourth}) == 4
+    assert len(children()) == 1
+
+
+def test_a_worker_whose_modules_have_changed_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = tmp_path / "changing_module.py"
+    module.write_text("def one(): yield 'first'\n")
+    import changing_module
+
+    built = parallel(changing_module.one)
+    assert list(built()) == ["first"]
+    module.write_text("def one(): yield 'another'\n")
+    assert list(built()) == ["another"]
+    del sys.modules["changing_module"]
+
+
+def test_workers_are_like_their_parent(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ELSEWHERE", "yes")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name in ("PYTHONHASHSEED", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    (there,) = parallel(elsewhere.surroundings)()
+    assert there["path"] == sys.path
+    assert there["folder"] == str(tmp_path)
+    assert there["environment"] == {
+        "ELSEWHERE": "yes",
+        "OMP_NUM_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+    }
+    assert there["flags"]["safe_path"]
+    assert there["group"]
+    assert next(parallel(elsewhere.surroundings)())["hash"] == there["hash"]
+    monkeypatch.setenv("PYTHONHASHSEED", "5")
+    (other,) = parallel(elsewhere.surroundings)()
+    assert other["environment"]["PYTHONHASHSEED"] == "5"
+    assert other["hash"] != there["hash"]
+
+
+def test_two_threads_iterate_two_streams_at_once():
+    def consume(k):
+        found[k] = [x["x"][-1] for x in parallel(elsewhere.arrays(300, 1000))()]
+
+    found = {}
+    threads = [threading.Thread(target=consume, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1] == list(range(300))
+
+
+def test_a_stream_may_change_threads():
+    stream = parallel(elsewhere.arrays(100, 1000))()
+    assert next(stream)["k"] == 0
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(x["k"] for x in stream))
+    thread.start()
+    thread.join()
+    assert found == list(range(1, 100))
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_a_stream_that_is_open_at_a_shutdown_says_so(engine):
+    stream = ELSEWHERE[engine](noise(10**6))()
+    next(stream)
+    shutdown()
+    with pytest.raises(RuntimeError, match=r"ended by shutdown\(\); call its factory again"):
+        deque(stream, maxlen=0)
+    with pytest.raises(RuntimeError, match=r"ended by shutdown"):
+        next(stream)
+    stream.close()
+    assert len(list(ELSEWHERE[engine](noise(3))())) == 3
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_many_streams_leak_nothing(engine):
+    built = take(ELSEWHERE[engine](elsewhere.arrays(20, 600)), 15)
+    pulls(built(), 3)
+    before = len(os.listdir("/proc/self/fd"))
+    for k in range(300):
+        stream = built()
+        pulls(stream, k % 20)
+        if k % 3:
+            stream.close()
+    del stream
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(children()) <= 1
+
+
+# Where it runs.
+
+
+def run(*args, text=None, folder=None):
+    """A program of its own, in an environment that finds this package."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, *args], input=text, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+SCRIPT = """
+from dataclasses import dataclass
+import numpy as np
+from pescador_fn import batch, parallel, source, shuffled_mux
+
+@dataclass
+class Row:
+    x: object
+    count = 0
+
+factor = 10
+
+@source
+def rows(n, *, rng):
+    for k in range(n):
+        yield Row(factor * k)
+
+@source
+def numbers(n):
+    yield from range(n)
+
+Row.count = 7
+found = list(parallel(rows(3))())
+assert [type(row) for row in found] == [Row] * 3, found
+assert Row.count == 7
+print([row.x for row in found])
+factor = 100
+print([row.x for row in parallel(rows(3))()])
+print([b.tolist() for b in batch(parallel(lambda: numbers(4)()), 2)()])
+"""
+
+
+def test_in_a_script_without_a_main_guard(tmp_path):
+    """Beside a module that bears the name of one of the standard library's."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "queue.py").write_text("raise RuntimeError('shadowed')")
+    assert run(str(tmp_path / "script.py")).splitlines() == ["[0, 10, 20]", "[0, 100, 200]", "[[0, 1], [2, 3]]"]
+
+
+def test_as_a_module_of_a_package(tmp_path):
+    package = tmp_path / "a_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("def double(x): return 2 * x\n")
+    (package / "module.py").write_text(
+        SCRIPT + "\nfrom . import helper\nprint(list(parallel(lambda: map(helper.double, [1, 2]))()))\n"
+    )
+    assert run("-m", "a_package.module", folder=tmp_path).splitlines()[-1] == "[2, 4]"
+
+
+def test_from_standard_input_and_the_command_line():
+    assert run("-", text=SCRIPT).splitlines()[0] == "[0, 10, 20]"
+    assert run("-c", SCRIPT).splitlines()[0] == "[0, 10, 20]"
+
+
+def test_in_a_notebook(tmp_path):
+    cells = [textwrap.dedent(cell) for cell in (SCRIPT, "list(parallel(lambda: (factor * k for k in range(3)))())")]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    execute = (
+        "import nbformat, nbclient; notebook = nbformat.read('a.ipynb', 4); "
+        "nbclient.NotebookClient(notebook, timeout=60).execute(); nbformat.write(notebook, 'b.ipynb')"
+    )
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    subprocess.run([sys.executable, "-c", execute], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    notebook = nbformat.read(tmp_path / "b.ipynb", 4)
+    printed, value = notebook.cells[0].outputs[0]["text"], notebook.cells[1].outputs[0]["data"]["text/plain"]
+    assert printed.splitlines() == ["[0, 10, 20]", "[0, 100, 200]", "[[0, 1], [2, 3]]"]
+    assert value == "[0, 100, 200]"
+
+
+def test_a_module_that_starts_a_stream_while_a_worker_imports_it(tmp_path):
+    (tmp_path / "unguarded.py").write_text(
+        textwrap.dedent("""
+        from pescador_fn import parallel
+        def numbers():
+            yield from range(3)
+        found = list(parallel(numbers)())
+        """)
+    )
+    (tmp_path / "script.py").write_text(
+        "try:\n    import unguarded\nexcept RuntimeError as error:\n    print(error)\nelse:\n    print('fine')\n"
+    )
+    assert "while a worker was importing it" in run(str(tmp_path / "script.py"), folder=tmp_path)
+
+
+def test_flags_are_passed_on():
+    code = (
+        "import elsewhere; from pescador_fn import parallel; (there,) = parallel(elsewhere.surroundings)(); "
+        "print(there['flags']['optimize'], there['flags']['utf8_mode'], 'ignore' in there['warnings'])"
+    )
+    assert run("-O", "-X", "utf8", "-W", "ignore", "-c", code, folder=Path(__file__).parent).split() == [
+        "1",
+        "1",
+        "True",
+    ]
+
+
+def test_the_engines_are_imported_when_they_run():
+    code = (
+        "import sys, pescador_fn; f = pescador_fn.parallel(lambda: [1]); "
+        "print([m for m in sys.modules if m.split('.')[0] in ('zmq', 'cloudpickle', 'multiprocessing')])"
+    )
+    assert run("-c", code).strip() == "[]"
+
+
+def test_an_item_that_does_not_pickle_costs_itself():
+    def made():
+        yield 1
+        yield (x for x in ())
+        yield 2
+
+    found = outcomes(parallel(made)())
+    assert found[::2] == [1, 2]
+    assert type(found[1]) is WorkerError
+    assert "generator" in str(found[1])
+    assert same(found[0], 1)
+    assert pipe(made, parallel_stage := pescador_fn.curried.parallel(max_bytes=10**6)) == parallel(
+        made, max_bytes=10**6
+    )
+    assert repr(parallel_stage) == "parallel(max_bytes=1000000)"

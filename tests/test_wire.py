@@ -1,0 +1,392 @@
+"""How items cross: equal on arrival, as they were when they were yielded, writable, in order. No process is started."""
+
+import datetime
+import enum
+import pickle
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cloudpickle
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pescador_fn.engines import columns
+from pescador_fn.engines.encoder import Encoder, raised
+from pescador_fn.engines.slabs import Reader, Writer, anonymous_file
+from pescador_fn.engines.wire import Raised, pack, refs_in, unpack
+from pescador_fn.errors import RemoteTraceback, WorkerError
+
+
+class Pipe:
+    """Both ends of the shared memory, and what goes between them."""
+
+    def __init__(self, portable=False):
+        self.fd = anonymous_file(portable)
+        self.writer = Writer(self.fd, portable)
+        self.reader = Reader(self.fd)
+        self.encoder = Encoder(self.writer)
+
+    def message(self, rows):
+        runs, body = pack(rows)
+        return pickle.loads(pickle.dumps(runs)), body
+
+    def outcomes(self, rows):
+        runs, body = self.message(rows)
+        return unpack(runs, body, self.reader)
+
+    def through(self, items):
+        found = self.outcomes([self.encoder.row(item) for item in items])
+        return [one for many in found for one in many]
+
+
+@pytest.fixture
+def pipe(request):
+    import os
+
+    made = Pipe()
+    yield made
+    os.close(made.fd)
+
+
+def same(one, other):
+    """Equal in value, in type, and for arrays in dtype, shape and order; a memmap arrives as an array."""
+    if isinstance(one, np.ndarray) and type(one) in (np.ndarray, np.memmap):
+        assert type(other) is np.ndarray
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        if one.dtype.hasobject:
+            assert all(map(same, one.ravel().tolist(), other.ravel().tolist()))
+        else:
+            assert one.tobytes() == other.tobytes()
+        if one.ndim > 1 and one.flags.f_contiguous and not one.flags.c_contiguous:
+            assert other.flags.f_contiguous
+        assert other.flags.writeable
+        return True
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        return all(map(same, one.values(), other.values()))
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        return all(map(same, one, other))
+    assert one == other or (one != one and other != other)
+    return True
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclass
+class Point:
+    x: float
+    y: np.ndarray
+
+    def __eq__(self, other):
+        return self.x == other.x and np.array_equal(self.y, other.y)
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+RNG = np.random.default_rng(0)
+GRID = RNG.random((6, 4))
+
+ITEMS = {
+    "a dict of small arrays": {"x": RNG.random(16), "y": np.array(3)},
+    "one array": RNG.random(5),
+    "a large array": RNG.random(5000),
+    "a scalar array": np.array(1.5),
+    "an empty array": np.zeros((0, 3)),
+    "Fortran order": np.asfortranarray(GRID),
+    "Fortran order, large": np.asfortranarray(RNG.random((60, 40))),
+    "strided": RNG.random(100)[::7],
+    "strided, large": RNG.random((200, 200))[::2, ::3],
+    "backwards": np.arange(9)[::-1],
+    "transposed": RNG.random((3, 4, 5)).transpose(1, 2, 0),
+    "broadcast, and so read-only": np.broadcast_to(np.arange(3), (4, 3)),
+    "read-only, large": np.broadcast_to(np.arange(3.0), (2000, 3)),
+    "big endian": np.arange(5, dtype=">i4"),
+    "booleans": np.array([True, False]),
+    "complex": np.array([1 + 2j]),
+    "half": np.arange(3, dtype="f2"),
+    "datetimes": np.array(["2026-01-01", "NaT"], "M8[s]"),
+    "datetimes, large": np.arange(10_000).astype("M8[s]"),
+    "time differences": np.arange(3).astype("m8[D]"),
+    "text array": np.array(["a", "bcd"]),
+    "bytes array": np.array([b"a", b"bcd"]),
+    "object array": np.array([1, "a", None, [2]], object),
+    "structured": np.array([(1, 2.5), (3, 4.5)], [("a", "i4"), ("b", "f8")]),
+    "structured, aligned, large": np.zeros(1000, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    "structured scalar": np.array((1, 2.5), [("a", "i4"), ("b", "f8")])[()],
+    "subclass": np.arange(4).view(Subclass),
+    "masked": np.ma.masked_array([1, 2], [True, False]),
+    "numpy scalars": (np.float32(1.5), np.int64(3), np.datetime64("2026-01-01"), np.str_("a"), np.bool_(True)),
+    "plain values": (1, 2.5, "text", b"bytes", None, True, 1j, 10**40),
+    "not a number": float("nan"),
+    "a number": 3,
+    "none": None,
+    "an empty dict": {},
+    "an empty tuple": (),
+    "an empty list": [],
+    "a long text": "x" * 100_000,
+    "long bytes": b"x" * 10_000_000,
+    "a bytearray": bytearray(b"abc"),
+    "dates": {"day": datetime.date(2026, 1, 2), "at": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)},
+    "nested": {"a": [{"b": (RNG.random(3), RNG.random(3000))}, None], "c": {1, 2}},
+    "keys that are no text": {1: 2, (3, 4): 5},
+    "a fraction": Fraction(1, 3),
+    "an enumeration": Colour.RED,
+    "a dataclass": Point(1.0, RNG.random(2000)),
+    "the same array twice": [GRID, GRID],
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_items_arrive_equal(name, pipe):
+    item = ITEMS[name]
+    for found in pipe.through([item, item, item]):
+        if name == "masked":
+            assert found.tolist() == item.tolist()
+        elif name == "subclass":
+            assert type(found) is Subclass
+            assert np.array_equal(found, item)
+        else:
+            assert same(item, found)
+
+
+def test_memmaps_arrive_as_arrays(pipe, tmp_path):
+    np.save(tmp_path / "x.npy", RNG.random((100, 100)))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert all(map(same, [x, x[3], x[:0]], pipe.through([x, x[3], x[:0]])))
+
+
+def test_what_is_one_array_stays_one(pipe):
+    big = RNG.random(5000)
+    ((one, other),) = pipe.through([[big, big]])
+    assert one is other
+
+
+def test_mixed_items_keep_their_order(pipe):
+    items = [*ITEMS.values()] * 2
+    items = [item for item in items if not isinstance(item, np.ma.MaskedArray | Subclass)]
+    assert all(map(same, items, pipe.through(items)))
+
+
+dtypes = hnp.scalar_dtypes() | hnp.unicode_string_dtypes() | hnp.byte_string_dtypes() | hnp.array_dtypes()
+some_arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+values = st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5) | some_arrays
+containers = st.dictionaries(st.text(max_size=2), values, max_size=3) | st.tuples(values, values) | values
+
+
+@settings(max_examples=150)
+@given(items=st.lists(containers, max_size=8), small=st.sampled_from([1, 16, 4096]))
+def test_any_items_arrive_equal(items, small):
+    import os
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "SMALL", small)
+        made = Pipe()
+        try:
+            assert all(map(same, items, made.through(items)))
+        finally:
+            os.close(made.fd)
+
+
+CHANGES = {
+    "dtype": [np.zeros(2), np.zeros(2, "f4"), np.zeros(2, "i8")],
+    "byte order": [np.arange(2, dtype="<i4"), np.arange(2, dtype=">i4")],
+    "shape": [np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(6)],
+    "order": [np.ones((2, 3)), np.asfortranarray(GRID[:2, :3])],
+    "keys": [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1}, {"a": 1, "c": 2}],
+    "kind": [{"a": 1}, (1,), 1, [1]],
+    "length": [(1, 2), (1, 2, 3)],
+    "part": [{"a": np.zeros(2)}, {"a": 1}, {"a": "x" * 5000}, {"a": [1]}],
+    "plain subclasses": [1, True, Colour.RED, np.int64(1)],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_row_that_differs_is_seen(name, pipe):
+    items = [item for item in CHANGES[name] for _ in range(3)] + CHANGES[name]
+    assert all(map(same, items, pipe.through(items)))
+
+
+def test_an_item_is_what_it_was_when_it_was_yielded(pipe):
+    for size in (3, 5000):
+        x, many = np.zeros(size), {"list": [0]}
+        rows = []
+        for k in range(5):
+            x[:] = k
+            many["list"][0] = k
+            rows += [pipe.encoder.row({"x": x}), pipe.encoder.row(many)]
+        x[:] = -1
+        found = [item for some in pipe.outcomes(rows) for item in some]
+        assert [one["x"][-1] for one in found[::2]] == [0, 1, 2, 3, 4]
+        assert [one["list"] for one in found[1::2]] == [[0], [1], [2], [3], [4]]
+
+
+def test_items_do_not_share_memory_that_can_be_seen(pipe):
+    found = pipe.through([{"x": np.full(4, k), "big": np.full(5000, k)} for k in range(6)])
+    found += pipe.through([np.full(4, k) for k in range(6)])
+    found[0]["x"][:] = found[0]["big"][:] = found[6][:] = -1
+    assert [one["x"][0] for one in found[1:6]] == [1, 2, 3, 4, 5]
+    assert [one["big"][0] for one in found[1:6]] == [1, 2, 3, 4, 5]
+    assert [one[0] for one in found[7:]] == [1, 2, 3, 4, 5]
+
+
+def test_a_small_row_that_is_kept_holds_little(pipe):
+    kept = pipe.through([{"x": np.zeros(16), "y": np.array(1)} for _ in range(512)])[0]
+    for part in kept.values():
+        assert part.base.nbytes <= 4096
+
+
+# Slabs.
+
+
+def used(writer):
+    return sum(extent.map[: extent.count].count(1) for extent in writer.by_start.values())
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda item: item["x"],
+        lambda item: item["x"][5:6],
+        lambda item: item["x"].reshape(50, 100).T[3],
+        lambda item: item["x"].view("u1")[7:],
+        lambda item: memoryview(item["x"]),
+        lambda item: item["x"][::100],
+    ],
+)
+def test_a_slab_is_free_when_nothing_looks_at_it(pipe, cut):
+    view = cut(pipe.through([{"x": np.full(5000, 7.0)}])[0])
+    before = np.array(view)
+    for k in range(60):
+        pipe.through([{"x": np.full(5000, float(k))}])
+    assert np.array_equal(np.array(view), before)
+    assert used(pipe.writer) == 1
+    del view
+    assert used(pipe.writer) == 0
+
+
+def test_slabs_are_used_again(pipe):
+    for k in range(500):
+        pipe.through([np.full(200_000, k)])
+    assert pipe.writer.end < 10 * 200_000 * 8
+    held = [pipe.through([np.full(2000, k)])[0] for k in range(500)]
+    assert [int(x[-1]) for x in held] == list(range(500))
+    assert len(pipe.reader.maps) < 15  # each holds a descriptor
+
+
+def test_what_is_not_taken_is_freed(pipe):
+    rows = [pipe.encoder.row([np.zeros(5000), "a"]), raised(pipe.encoder, ValueError(np.zeros(5000)))]
+    runs, _ = pipe.message(rows)
+    assert used(pipe.writer) == len(refs_in(runs)) == 2
+    for ref in refs_in(runs):
+        pipe.reader.free(ref)
+    assert used(pipe.writer) == 0
+
+
+def test_an_item_that_fails_half_way_leaves_no_slab(pipe):
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pipe.encoder.row([np.zeros(5000), (x for x in [])])
+    assert used(pipe.writer) == 0
+
+
+def test_memory_of_free_slabs_goes_back_to_the_system(pipe):
+    import os
+
+    kept = pipe.through([np.ones(100_000)])[0]
+    pipe.through([np.ones(2_000_000)])
+    full = os.fstat(pipe.fd).st_blocks
+    pipe.writer.trim()
+    assert os.fstat(pipe.fd).st_blocks * 512 < full * 512 - 15_000_000
+    assert kept.sum() == 100_000
+    assert same(np.ones(2_000_000), pipe.through([np.ones(2_000_000)])[0])
+
+
+def test_the_portable_file_does_the_same():
+    import os
+
+    made = Pipe(portable=True)
+    assert same(GRID, made.through([GRID])[0])
+    assert same(np.ones(100_000), made.through([np.ones(100_000)])[0])
+    os.close(made.fd)
+
+
+# Errors.
+
+
+def caught(fn):
+    try:
+        fn()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+class Awkward(Exception):  # noqa: N818
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def test_an_error_arrives_as_itself_in_its_place(pipe):
+    error = caught(lambda: {}["key"])
+    error.add_note("a note")
+    rows = [pipe.encoder.row(1), raised(pipe.encoder, error), pipe.encoder.row(2)]
+    first, (second), third = pipe.outcomes(rows)
+    assert (first, third) == ([1], [2])
+    assert isinstance(second, Raised)
+    found = second.box[0]
+    assert type(found) is KeyError
+    assert found.args == ("key",)
+    assert found.__notes__ == ["a note"]
+    assert isinstance(found.__cause__, RemoteTraceback)
+    assert "lambda" in str(found.__cause__)
+
+
+@pytest.mark.parametrize("error", [Awkward(1, 2), ValueError(x for x in [])], ids=["awkward", "unpicklable"])
+def test_an_error_that_does_not_pickle_is_told(error, pipe):
+    (found,) = pipe.outcomes([raised(pipe.encoder, error)])
+    assert type(found.box[0]) is WorkerError
+    assert type(error).__name__ in str(found.box[0])
+    assert type(error).__name__ in str(found.box[0].__cause__)
+
+
+class Fragile:
+    """Breaks where it arrives."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __setstate__(self, state):
+        raise RuntimeError("broken on arrival")
+
+
+def test_an_item_that_does_not_unpickle_costs_itself_only(pipe):
+    items = [1, Fragile(1), [np.ones(5000)], Fragile(2), 3]
+    found = pipe.outcomes([pipe.encoder.row(item) for item in items])
+    assert [type(one) for one in found] == [list, Raised, list, Raised, list]
+    assert same([1, [np.ones(5000)], 3], [one for some in found if type(some) is list for one in some])
+    assert "broken on arrival" in str(found[1].box[0])
+
+
+def test_a_class_that_came_by_value_goes_back_as_the_consumers_own(pipe):
+    """So with what ``__main__`` defines: by value it would overwrite the attributes of the consumer's class."""
+
+    class Local:
+        count = 0
+
+    cloudpickle.loads(cloudpickle.dumps(Local))  # known to cloudpickle from now on
+    row = pipe.encoder.row([Local(), Local, (lambda: 3)])
+    Local.count = 5
+    (((one, kind, function),),) = pipe.outcomes([row])
+    assert kind is Local
+    assert type(one) is Local
+    assert Local.count == 5
+    assert function() == 3
