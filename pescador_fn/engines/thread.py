@@ -318,7 +318,6 @@ class _Threaded(Running[T]):
             _throw(lane.errors)
 
     def more(self) -> Iterator[T] | None:
-        self.cut = False  # nothing here is half done at any moment
         if self.closed:
             if self.shut:
                 raise RuntimeError(_SHUT)
@@ -355,6 +354,10 @@ class _Threaded(Running[T]):
             lane.full.awaited = True
             if not lane.items and not lane.errors and not lane.ended:
                 lane.full.wait()
+
+    def broken(self) -> Iterator[T]:
+        self.cut = False  # a signal came while `more` ran, where nothing is half done at any moment
+        return EMPTY
 
     def throw(self, errors: deque[tuple[int, BaseException]]) -> Any:
         """Raise the first error; a call like any other."""
