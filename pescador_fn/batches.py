@@ -157,7 +157,7 @@ class _Unbatched(Stage[Any]):
 
     def load(self, state: Any, loader: Loader) -> None:
         found, self.pulled, self.given = state
-        self.tape.load(found, self.upstream, loader)
+        self.tape.load(found, self, loader)
         self.resumed = True
 
 

@@ -12,7 +12,7 @@ from pescador_fn.errors import show
 from pescador_fn.legible import named
 from pescador_fn.running import EMPTY, FOREVER, Running
 from pescador_fn.seeds import Place, Root
-from pescador_fn.state import Loader, Saver, catch_up, plain
+from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver, catch_up, plain
 
 __all__ = [
     "SURE",
@@ -30,7 +30,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_OPAQUE = {"": "a factory"}  # what is known of a user's factory
 # Iterators that end for good where they raise.
 SURE: set[type] = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
 
@@ -138,7 +137,7 @@ class Leaf(Running[T]):
         return (self.owner,)
 
     def about(self) -> dict[str, Any]:
-        described: dict[str, Any] = getattr(self.factory, "described", _OPAQUE)
+        described: dict[str, Any] = getattr(self.factory, "described", OPAQUE)
         return described
 
     def jump(self, n: int) -> bool:
@@ -208,12 +207,14 @@ class Past:
         self.n: int
         self.known: Any
         self.n, self.known = (saved, None) if isinstance(saved, int) else saved
-        if isinstance(self.known, str | None):
-            if hasattr(factory, "_start"):
-                raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
-        else:
+        if not isinstance(self.known, str | None):
+            self.running = loader.running(begin(factory, place), [self.n, self.known], label)
+        elif hasattr(factory, "_start"):
             self.running = begin(factory, place)
-            loader.running(self.running, [self.n, self.known], label)
+            if self.running.about()[""] not in ELSEWHERE:
+                raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
+            stages = [getattr(factory.of, "described", OPAQUE)]
+            self.running.load([{"stages": stages, "at": [0, [self.n, None, self.known]]}, 0, False], loader)
 
     def save(self, saver: Saver) -> Any:
         """The state that it was read from."""
@@ -263,4 +264,4 @@ class Stage(Running[T]):
         return saver.running(self.upstream)
 
     def load(self, state: Any, loader: Loader) -> None:
-        loader.running(self.upstream, state)
+        self.upstream = loader.running(self.upstream, state)

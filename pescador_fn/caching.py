@@ -110,7 +110,7 @@ class _Cached(Drawing[T]):
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *past = state
-        self.past = [*past, self.tape.load(found, self.upstream, loader) or []]
+        self.past = [*past, self.tape.load(found, self, loader) or []]
 
     def catch_up(self) -> None:
         draws, over, empty = self.past

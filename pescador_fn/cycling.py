@@ -130,7 +130,7 @@ class _Cycled(Running[T]):
         self.number, self.left, self.ended, self.gave, current = state
         if current is not None:
             self.current = begin(self.node.of, self.place.again(self.stage, self.number))
-            loader.running(self.current, current)
+            self.current = loader.running(self.current, current)
             self.resumed = True
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.sources import Source, SourceFunction, same
-from pescador_fn.state import describe, digest
+from pescador_fn.state import ELSEWHERE, OPAQUE, describe, digest
 from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Node(Generic[T]):
         """What the stage is, as plain data: what a state is held against. Made when first asked for and kept."""
         if self._described is None:
             about: dict[str, Any] = {"": self.build.__name__}
+            if about[""] in ELSEWHERE:
+                return getattr(self.of, "described", OPAQUE)  # where items are made is no part of a state
             if isinstance(self.of, Parts | Data):
                 about |= self.of.described()
             about |= {name: describe(value) for name, value in self.options.items()}
@@ -178,7 +180,11 @@ class Parts(Generic[T]):
             keys = [_key(name) for name in self.names]
             about |= {"names": digest(sorted(keys)), "order": digest(keys)}
         if isinstance(self.items, tuple):  # a lazy sequence is not looked through
-            nodes = [[index, part.described] for index, part in enumerate(self.items) if isinstance(part, Node)]
+            nodes = [
+                [index, part.described]
+                for index, part in enumerate(self.items)
+                if isinstance(part, Node) and part.described is not OPAQUE
+            ]
             about["parts"] = digest(nodes) if nodes else None
         return about
 

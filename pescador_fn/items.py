@@ -117,7 +117,7 @@ class _Taken(Stage[T]):
 
     def load(self, state: Any, loader: Loader) -> None:
         self.calls = repeat(None, state[0])
-        loader.running(self.upstream, state[1])
+        self.upstream = loader.running(self.upstream, state[1])
 
 
 def take(factory: Factory[T], n: int) -> Node[T]:

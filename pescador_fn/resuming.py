@@ -32,7 +32,7 @@ class _Resumed(Stage[T]):
         del place  # it had a place of its own
         super().__init__(node, self.root)
         loader = Loader(state["stages"])
-        loader.running(self.upstream, state["at"])
+        self.upstream = loader.running(self.upstream, state["at"])
         self.notes = loader.notes
 
     def __iter__(self) -> Iterator[T]:
@@ -44,7 +44,7 @@ class _Resumed(Stage[T]):
     def load(self, state: Any, loader: Loader) -> None:
         self.root = self.place = Root(state[0])
         self.upstream = Stage(self.node, self.root).upstream
-        loader.running(self.upstream, state[1])
+        self.upstream = loader.running(self.upstream, state[1])
 
 
 def resume(factory: Factory[T], state: Mapping[str, Any]) -> Node[T]:

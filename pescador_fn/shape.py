@@ -99,7 +99,7 @@ class _Lifted(Stage[T]):
 
     def load(self, state: Any, loader: Loader) -> None:
         if self.node.build.memoryless:
-            loader.running(self.upstream, state)
+            self.upstream = loader.running(self.upstream, state)
         else:
             (self.past, self.ended), self.where = state, loader.where
 

@@ -103,7 +103,7 @@ class _Shuffled(Drawing[T]):
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *self.past = state
-        self.tape.load(found, self.upstream, loader)
+        self.tape.load(found, self, loader)
 
     def catch_up(self) -> None:
         draws, self.calls, over, given = self.past

@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pescador_fn.behind import Behind
 from pescador_fn.errors import ReplayMismatch, StateMismatch, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "ELSEWHERE",
+    "OPAQUE",
     "VERSION",
     "Loader",
     "Saver",
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 VERSION = 1
+OPAQUE: dict[str, Any] = {"": "a factory"}  # what is known of a user's factory
+ELSEWHERE = ("parallel", "prefetch")  # where items are made is not part of a state
 
 
 class Saver:
@@ -89,18 +94,35 @@ class Loader:
         """The way to the stage that is being read."""
         return " → ".join(self.path)
 
-    def running(self, running: Any, saved: list[Any], label: Any = None) -> None:
-        """Let a running stage that has opened nothing stand where a saved one stood."""
+    def running(self, running: Any, saved: list[Any], label: Any = None) -> Any:
+        """Let a running stage that has opened nothing stand where a saved one stood; what is to run in its place.
+
+        The one may be made elsewhere and the other not: a note and the calls since, and where a stage stands by itself,
+        say the same.
+        """
         which, state = saved
-        about = running.about()
+        theirs, ours = self.stages[which], running.about()
+        elsewhere = theirs[""] in ELSEWHERE, ours[""] in ELSEWHERE
         if label is not None:
             self.path[-1] += f"[{label!r}]"
-        self.path.append(about[""])
-        self._match(self.stages[which], about)
+        self.path.append(ours[""])
+        if elsewhere == (False, True):
+            state = [{"stages": self.stages, "at": saved}, 0, False]
+        elif elsewhere == (True, False):
+            running = Behind(running)
+        elif not elsewhere[0]:
+            self._match(theirs, ours)
         running.load(state, self)
         self.path.pop()
         if label is not None:
             self.path[-1] = self.path[-1].removesuffix(f"[{label!r}]")
+        return running
+
+    def inner(self, stages: list[dict[str, Any]]) -> Loader:
+        """A reader of a state that is kept in this one, below where this one is; it adds to the same notes."""
+        found = Loader(stages)
+        found.path, found.notes = [*self.path], self.notes
+        return found
 
     def _match(self, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
         if theirs == ours:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.state import Loader, Saver
+from pescador_fn.state import Saver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,14 +71,12 @@ class Tape:
         """
         return list(next((found for found in reversed(self.snapshots) if found[0] <= oldest), self.snapshots[0]))
 
-    def load(self, found: list[Any], below: Any, loader: Loader) -> Any:
-        """Let the stream below stand where a snapshot was taken; what was noted beside it."""
+    def load(self, found: list[Any], stage: Any, loader: Loader) -> Any:
+        """Let the stream below a stage stand where a snapshot was taken; what was noted beside it."""
         number, state = found
         self.snapshots, self.last = [(number, state)], number
         if state is not None:
-            inner = Loader(state["stages"])
-            inner.path = [*loader.path]
-            inner.running(below, state["at"])
+            stage.upstream = loader.inner(state["stages"]).running(stage.upstream, state["at"])
         return None if state is None else state["beside"]
 
 

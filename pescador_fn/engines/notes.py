@@ -68,16 +68,15 @@ def keep(notes: list[Note], number: int) -> list[Note]:
     return [note for note in notes if note[0] >= oldest]
 
 
-def stand(running: Running[Any], snapshot: Any, path: list[str] | None = None) -> list[str]:
-    """Let a stream that has opened nothing stand where a snapshot was taken; what its user should know."""
+def stand(running: Running[Any], snapshot: Any, loader: Loader | None = None) -> Running[Any]:
+    """Let a stream that has opened nothing stand where a snapshot was taken; what is to run in its place."""
     if snapshot is None:
-        return []
-    loader = Loader(snapshot["stages"])
-    loader.path = [*(path or [])]
-    loader.running(running, snapshot["at"])
-    return loader.notes
+        return running
+    inner = Loader(snapshot["stages"]) if loader is None else loader.inner(snapshot["stages"])
+    found: Running[Any] = inner.running(running, snapshot["at"])
+    return found
 
 
 def check(factory: Any, place: Any, snapshot: Any, loader: Loader) -> None:
     """Find here and now whether a snapshot fits, rather than where the stream will run."""
-    loader.notes += stand(begin(factory, place), snapshot, loader.path)
+    stand(begin(factory, place), snapshot, loader)

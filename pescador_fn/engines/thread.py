@@ -122,7 +122,7 @@ class _Lane:
             if self.stopped:
                 return
             running = begin(self.node.of, self.place)
-            stand(running, self.snapshot)
+            running = stand(running, self.snapshot)
             self.snapshot = None
             items = iter(running)
             replay(items, self.before, self.node.build.__name__)

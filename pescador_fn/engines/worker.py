@@ -87,7 +87,7 @@ class Worker:
         self.control.words[3] = 0
         try:
             running = begin(*_load(factory))
-            stand(running, snapshot)
+            running = stand(running, snapshot)
             items = iter(running)
         except BaseException as error:
             runs, body = pack([raised(encoder, error)])
