@@ -19,6 +19,8 @@ from pescador_fn.state import Saver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pescador_fn.state import Loader
+
 __all__ = ["Ages", "Tape"]
 
 SHARE = 50  # a snapshot is not taken before this many times the time that the last one took has passed
