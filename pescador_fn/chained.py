@@ -17,12 +17,12 @@ from pescador_fn.state import Loader, Saver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["chain_mux"]
+__all__ = ["Chained", "chain_mux"]
 
 T = TypeVar("T")
 
 
-class _Chained(Running[T]):
+class Chained(Running[T]):
     """The executor of `chain_mux`.
 
     As in a slot of a working set, C asks ``renew`` for the next stream where one has ended:
@@ -194,6 +194,11 @@ class _Chained(Running[T]):
         return enumerate(items)
 
     @property
+    def opened(self) -> bool:
+        """Whether the stream at the index is open, or was where it was saved."""
+        return self.since is not None or self.calls is not None or self.past is not None
+
+    @property
     def done(self) -> bool:
         return self.ended
 
@@ -303,5 +308,5 @@ def chain_mux(
     """
     check_choice("chain_mux", "mode", mode, ("exhaustive", "cycle"))
     if callable(factories):
-        return Node(chain_mux, _Chained, check_part("chain_mux", factories, "factories"), mode=mode)
-    return Node(chain_mux, _Chained, check_parts("chain_mux", factories, least=0), mode=mode)
+        return Node(chain_mux, Chained, check_part("chain_mux", factories, "factories"), mode=mode)
+    return Node(chain_mux, Chained, check_parts("chain_mux", factories, least=0), mode=mode)

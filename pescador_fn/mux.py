@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from pescador_fn.state import Loader, Saver
 
-__all__ = ["shuffled_mux"]
+__all__ = ["Shuffled", "shuffled_mux"]
 
 T = TypeVar("T")
 
 
-class _Shuffled(Open[T]):
+class Shuffled(Open[T]):
     """The executor of `shuffled_mux`."""
 
     __slots__ = (
@@ -236,7 +236,7 @@ def shuffled_mux(
     check_choice("shuffled_mux", "on_exhausted", on_exhausted, ("restart", "drop", "stop"))
     return Node(
         shuffled_mux,
-        _Shuffled,
+        Shuffled,
         parts,
         weights=check_weights("shuffled_mux", weights, parts),
         on_exhausted=on_exhausted,

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from pescador_fn.state import Loader, Saver
 
-__all__ = ["round_robin_mux"]
+__all__ = ["RoundRobin", "round_robin_mux"]
 
 T = TypeVar("T")
 
 
-class _RoundRobin(Open[T]):
+class RoundRobin(Open[T]):
     """The executor of `round_robin_mux`."""
 
     __slots__ = ("at", "barren", "gave", "gone", "mode", "number", "place", "ring", "rounds", "size")
@@ -100,13 +100,13 @@ class _RoundRobin(Open[T]):
         self.rounds = 0
         self.number += 1
         self.slots.begin(self.number)
-        self.ring = [index for index in self._order() if index not in self.barren]
+        self.ring = [index for index in self.order(self.number) if index not in self.barren]
 
-    def _order(self) -> Sequence[int]:
-        """The order of this pass."""
-        if self.mode != "permuted_cycle" or not self.number:
+    def order(self, number: int) -> Sequence[int]:
+        """The order of a pass."""
+        if self.mode != "permuted_cycle" or not number:
             return range(len(self.node.of))
-        words = Words(self.place, f"order {self.number}")
+        words = Words(self.place, f"order {number}")
         order: list[int] = drawing.permutation(words.uniforms(0, len(self.node.of))).tolist()
         return order
 
@@ -124,7 +124,7 @@ class _RoundRobin(Open[T]):
     def load(self, state: Any, loader: Loader) -> None:
         self.number, self.rounds, self.at, self.gave, self.ended, *sets, streams = state
         out, self.gone, self.barren = (set(loader.indices(self.node.of, some)) for some in sets)
-        self.ring = [index for index in self._order() if index not in out]
+        self.ring = [index for index in self.order(self.number) if index not in out]
         self.slots.number = self.number
         for index in out | self.gone:
             self.slots.put(index, EMPTY)
@@ -158,4 +158,4 @@ def round_robin_mux(
     """
     check_choice("round_robin_mux", "mode", mode, ("exhaustive", "cycle", "permuted_cycle"))
     parts = check_parts("round_robin_mux", factories)
-    return Node(round_robin_mux, _RoundRobin, parts, mode=mode, seed=check_seed("round_robin_mux", seed))
+    return Node(round_robin_mux, RoundRobin, parts, mode=mode, seed=check_seed("round_robin_mux", seed))

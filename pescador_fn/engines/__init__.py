@@ -30,6 +30,13 @@ MAX_RESTARTS = 3
 
 
 def _run_parallel(node: Node[T], place: Place) -> Running[T]:
+    if node.options["n_workers"] > 1:
+        from pescador_fn.engines.team import Shared
+
+        if node.options["engine"] == "process":
+            from pescador_fn.engines.hands import Hands
+
+            return Shared(node, place, Hands)
     if node.options["engine"] == "thread":
         from pescador_fn.engines.thread import InThread
 
@@ -41,8 +48,10 @@ def _run_parallel(node: Node[T], place: Place) -> Running[T]:
 
 def parallel(
     factory: Factory[T],
+    n_workers: int = 1,
     *,
     engine: Literal["process", "thread"] = "process",
+    open_ahead: int | None = None,
     max_bytes: int = MAX_BYTES,
     max_restarts: int | None = None,
 ) -> Node[T]:
@@ -61,6 +70,12 @@ def parallel(
     Args:
         factory: what to run; it must not depend on what the program does meanwhile.
         engine: ``"process"`` or ``"thread"``.
+        n_workers: ``>= 1``. One worker runs the whole factory. Several share the streams of its muxes, which they open
+            and pull ahead in the order that the seed has fixed; the stages above the muxes stay here, but for
+            functions by item next to a mux, which go along with its streams. For streams that are slow to make: of
+            cheap ones more are made in process.
+        open_ahead: ``>= 0``; how many streams of each mux may be open besides those that are active there. As many as
+            are active, and at most 32, if ``None``. Only for several workers.
         max_bytes: ``>= 1``; the most bytes of items that are made and not yet delivered. One item is always let
             through, however large. For ``"thread"`` an estimate: arrays, strings and bytes are counted exactly, the
             rest as Python counts it.
@@ -70,10 +85,10 @@ def parallel(
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind; when run, if the factory cannot be pickled.
-        ValueError: when built, if ``engine`` is unknown, a number is too small, or ``max_restarts`` is given for
-            threads.
+        ValueError: when built, if ``engine`` is unknown, a number is too small, ``max_restarts`` is given for threads
+            or ``open_ahead`` for one worker; or if ``factory`` has no mux that several workers could share.
         WorkerError: in the place of an item or an exception that cannot be pickled.
-        WorkerDied: see ``max_restarts``.
+        WorkerDied: see ``max_restarts``. With several workers only the stream that was pulled when they died is over.
 
     >>> squares = parallel(lambda: (n * n for n in range(5)))
     >>> list(squares())
@@ -82,13 +97,34 @@ def parallel(
     part = check_part("parallel", factory)
     check_choice("parallel", "engine", engine, ("process", "thread"))
     check_count("parallel", "max_bytes", max_bytes, 1)
+    n_workers = check_count("parallel", "n_workers", n_workers, 1)
+    if open_ahead is not None:
+        check_count("parallel", "open_ahead", open_ahead, 0)
+    if n_workers > 1:
+        from pescador_fn.engines.split import check_splits
+
+        check_splits("parallel", part, n_workers)
+    elif open_ahead is not None:
+        raise ValueError(
+            f"parallel: open_ahead={open_ahead} with n_workers=1; one worker runs the whole factory, which opens its "
+            "streams when they are drawn; leave it out, or give more workers"
+        )
     if max_restarts is not None:
         check_count("parallel", "max_restarts", max_restarts, 0)
         if engine == "thread":
             raise ValueError(
                 f'parallel: max_restarts={max_restarts} with engine="thread"; a thread does not die; leave it out'
             )
-    return Node(parallel, _run_parallel, part, engine=engine, max_bytes=int(max_bytes), max_restarts=max_restarts)
+    return Node(
+        parallel,
+        _run_parallel,
+        part,
+        n_workers=n_workers,
+        engine=engine,
+        open_ahead=open_ahead,
+        max_bytes=int(max_bytes),
+        max_restarts=max_restarts,
+    )
 
 
 def _run_prefetch(node: Node[T], place: Place) -> Running[T]:

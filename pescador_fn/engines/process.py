@@ -19,35 +19,35 @@ import os
 import pickle
 import signal
 import time
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines import MAX_RESTARTS
-from pescador_fn.engines.notes import ABOUT, Note, check, keep, newest
+from pescador_fn.engines.delivery import Delivery
+from pescador_fn.engines.notes import check, keep, newest
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.pool import GRACE_S, Gone, Worker
 from pescador_fn.engines.slabs import Control
-from pescador_fn.engines.wire import Outcome, Raised, refs_in, unpack
+from pescador_fn.engines.wire import Raised, refs_in, unpack
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
-from pescador_fn.running import Running, flow, raising
+from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
-    from pescador_fn.state import Loader, Saver
+    from pescador_fn.state import Loader
 
-__all__ = ["InProcess"]
+__all__ = ["InProcess", "ask_to_stop", "cause", "check_importing", "told", "until_stopped"]
 
 T = TypeVar("T")
 
 
-class InProcess(Running[T]):
+class InProcess(Delivery[T]):
     """The consumer's side of one stream in a worker."""
 
     __slots__ = (
@@ -56,12 +56,8 @@ class InProcess(Running[T]):
         "deaths",
         "died_at",
         "ended",
-        "given",
         "late",
-        "notes",
         "opened",
-        "outcomes",
-        "over",
         "owner",
         "pickled",
         "place",
@@ -78,12 +74,6 @@ class InProcess(Running[T]):
         self.ready = False  # whether the worker has been told to start
         self.opened = False  # whether the stream has
         self.ended = False  # whether the worker has said so
-        self.over = False  # closed, or given up, or never opened
-        self.outcomes: deque[Outcome] = deque()  # received, and not handed out
-        # What was handed out last, how many calls it began with, and how many there were before. It is set in one step,
-        # so that no signal can come in between.
-        self.given: tuple[Any, int, int] = (iter([]), 0, 0)
-        self.notes: list[Note] = [(0, None)]
         self.call = -1  # in which the last worker died
         self.deaths = 0  # since the last new item
         self.died_at = -1  # calls received when it last died
@@ -123,11 +113,7 @@ class InProcess(Running[T]):
 
     def _begin(self) -> None:
         """Borrow a worker and let it start, at the call that is next."""
-        if launch.importing:
-            raise RuntimeError(
-                "parallel: a module started a process stream while a worker was importing it, which would start "
-                "workers without end; start it below `if __name__ == '__main__':`, or in a function"
-            )
+        check_importing()
         self.cut = False  # a borrowed worker that a signal loses is killed by its destructor
         worker = pool.borrow()
         self.cut = True
@@ -156,25 +142,11 @@ class InProcess(Running[T]):
 
     # Delivery.
 
-    @property
-    def delivered(self) -> int:
-        """Calls whose outcomes the consumer has."""
-        handed, lent, before = self.given
-        return before + lent - int(handed.__length_hint__())
-
-    @property
-    def received(self) -> int:
-        """Calls whose outcomes need not be sent again."""
-        _, lent, before = self.given
-        return before + lent + sum(1 if isinstance(one, Raised) else len(one) for one in self.outcomes)
-
     def more(self) -> Iterator[T] | None:
         while True:
-            handed, _, _ = self.given
-            if handed.__length_hint__():  # a signal has cut the plumbing
-                return self._lay(handed)
-            if self.outcomes:
-                return self._hand_out()
+            items = self.hand_out()
+            if items is not None:
+                return items
             if self.ended or self.over:
                 return None
             if self.worker is None:
@@ -182,25 +154,6 @@ class InProcess(Running[T]):
             failed = self._fetch()
             if failed is not None:
                 return raising(failed)
-
-    def _hand_out(self) -> Iterator[T]:
-        outcome = self.outcomes[0]
-        handed: Any = iter(outcome if isinstance(outcome, list) else [outcome])
-        _, lent, before = self.given
-        self.given = handed, handed.__length_hint__(), before + lent
-        self.outcomes.popleft()
-        return self._lay(handed)
-
-    def _lay(self, handed: Any) -> Iterator[T]:
-        """Items as they are, and an error so that raising it is counted as handing it out."""
-        outcome = self.outcome_at(handed)
-        return map(_throw, handed) if isinstance(outcome, Raised) else handed
-
-    @staticmethod
-    def outcome_at(handed: Any) -> Any:
-        """The next thing that a list iterator will give."""
-        _, (rest,), position = handed.__reduce__()
-        return rest[position]
 
     def _fetch(self) -> BaseException | None:
         """Wait for one message and take it in; or replace a worker that is dead; or say why that is given up."""
@@ -245,7 +198,7 @@ class InProcess(Running[T]):
             self.opened = self.ended = word == "end"
             self.over = not self.ended
             late, worker.stamps = extra
-            self.late = _told(late, worker)
+            self.late = told(late, worker)
             self.worker = None
             pool.give_back(worker)
             if word == "failed":
@@ -272,7 +225,7 @@ class InProcess(Running[T]):
             self.over = True
             return WorkerDied(
                 f"parallel: the worker of {named(self.node.of)} died {self.deaths} times at call {received} "
-                f"(max_restarts={restarts}): {_cause(code)}"
+                f"(max_restarts={restarts}): {cause(code)}"
             )
         return None
 
@@ -301,24 +254,9 @@ class InProcess(Running[T]):
 
     # States.
 
-    def held(self) -> Iterable[Any]:
-        return ()
-
-    def about(self) -> dict[str, Any]:
-        return ABOUT[self.node.build.__name__]
-
-    def save(self, saver: Saver) -> Any:
-        """A note, the calls delivered since, and whether the end was met."""
-        del saver  # a note speaks for itself
-        delivered = self.delivered
-        number, snapshot = newest(self.notes, delivered)
-        return [snapshot, delivered - number, self.done]
-
     def load(self, state: Any, loader: Loader) -> None:
-        snapshot, calls, self.over = state
-        check(self.node.of, self.place, snapshot, loader)
-        self.notes = [(0, snapshot)]
-        self.given = iter([]), 0, calls
+        check(self.node.of, self.place, state[0], loader)
+        self.stand(state)
 
     # The end.
 
@@ -332,11 +270,11 @@ class InProcess(Running[T]):
         self.given = iter([]), 0, self.delivered
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():
-            try:
-                _stop(worker, self)
-            except BaseException:
+            if self.ready and not worker.ended:
+                ask_to_stop(worker)
+                (self.late,) = until_stopped([worker])
+            else:
                 worker.kill()
-                raise
         late, self.late = self.late, None
         if late is not None:
             raise late
@@ -346,15 +284,34 @@ class InProcess(Running[T]):
             self.close()
 
 
-def _stop(worker: Worker, stream: InProcess[Any]) -> None:
-    """Stop the stream and keep the worker; or, where it does not stop in time, kill it."""
-    if not stream.ready or worker.ended:
-        worker.kill()
-        return
+def check_importing() -> None:
+    """That this is no worker that imports a module which starts workers.
+
+    Raises:
+        RuntimeError: if it is.
+    """
+    if launch.importing:
+        raise RuntimeError(
+            "parallel: a module started a process stream while a worker was importing it, which would start "
+            "workers without end; start it below `if __name__ == '__main__':`, or in a function"
+        )
+
+
+def ask_to_stop(worker: Worker) -> None:
+    """Tell a worker to stop its stream."""
     worker.control.flags[0] = Control.RESET
-    until = time.monotonic() + GRACE_S
-    try:
+    with suppress(Gone):
         worker.send(b"wake")
+
+
+def until_stopped(workers: list[Worker]) -> list[BaseException | None]:
+    """Wait until workers have stopped and keep them, or kill those that do not stop in time; what closing raised."""
+    until = time.monotonic() + GRACE_S
+    return [_until_stopped(worker, until) for worker in workers]
+
+
+def _until_stopped(worker: Worker, until: float) -> BaseException | None:
+    try:
         while (left := until - time.monotonic()) > 0:
             message = worker.take()
             if message is None:
@@ -367,15 +324,19 @@ def _stop(worker: Worker, stream: InProcess[Any]) -> None:
                 worker.reader.free(ref)
             if word in ("idle", "end", "failed"):
                 late, worker.stamps = extra
-                stream.late = _told(late, worker)
+                error = told(late, worker)
                 pool.give_back(worker)
-                return
+                return error
     except Gone:
         pass
+    except BaseException:
+        worker.kill()
+        raise
     worker.kill()
+    return None
 
 
-def _told(late: Any, worker: Worker) -> BaseException | None:
+def told(late: Any, worker: Worker) -> BaseException | None:
     """What a worker could not raise by itself."""
     if late is None:
         return None
@@ -385,11 +346,7 @@ def _told(late: Any, worker: Worker) -> BaseException | None:
     return outcome.box.pop()
 
 
-def _throw(outcome: Raised) -> Any:
-    raise outcome.box.pop()
-
-
-def _cause(code: int | None) -> str:
+def cause(code: int | None) -> str:
     """How a process ended, and what that most likely means."""
     if code is None:
         return "how it ended is unknown, since this process ignores SIGCHLD"

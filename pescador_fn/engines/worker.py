@@ -9,9 +9,8 @@
       EXIT                        ▲                           │
                                   └───────────────────────────┘
 
-Messages are ``(head, body)``; a head is a pickled ``(stream number, word, runs, extra)``. Rows are sent when there are
-enough of them, or when the last message was half a millisecond ago; and while a generator does not return, a small
-thread sends what it has already given. Only one that holds the interpreter's lock for long can keep rows waiting.
+Messages are ``(head, body)``; a head is a pickled ``(stream number, word, runs, extra)``. See ``outbox`` for when they
+are sent.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,27 +25,25 @@ import zmq
 
 import pescador_fn.engines.launch as launch
 from pescador_fn.below import begin
-from pescador_fn.engines.encoder import ITEM, Encoder, raised
+from pescador_fn.engines.encoder import Encoder, raised
+from pescador_fn.engines.hand import Hand
 from pescador_fn.engines.notes import Note, Pace, stand
-from pescador_fn.engines.slabs import Control, Ref, Writer
-from pescador_fn.engines.wire import pack, refs_in, row_bytes
-from pescador_fn.errors import ReplayMismatch, WorkerError, show
+from pescador_fn.engines.outbox import Outbox, unpicklable
+from pescador_fn.engines.slabs import Control, Writer
+from pescador_fn.engines.split import units
+from pescador_fn.engines.wire import pack
+from pescador_fn.errors import ReplayMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pescador_fn.engines.columns import Row
+    from pescador_fn.engines.crew import Crew
     from pescador_fn.running import Running
 
 __all__ = ["main"]
 
-ROWS = 512  # the most in a message
-BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
-HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
 SINGLE = 16  # rows sent one by one before any is held back
-LINGER_S = 0.001  # how long rows lie while the generator does not return
-MESSAGES = 64  # the most that are sent and not taken
-LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
 
 
 class Worker:
@@ -74,11 +69,13 @@ class Worker:
             word, *frames = self.socket.recv_multipart()
             if word == b"start":
                 self.run(*frames)
-                for file in (sys.stdout, sys.stderr):
-                    with suppress(Exception):
-                        file.flush()
+            elif word == b"share":
+                self.share(*frames)
             elif word == b"exit":
                 return
+            for file in (sys.stdout, sys.stderr):
+                with suppress(Exception):
+                    file.flush()
 
     def run(self, head: bytes, factory: bytes) -> None:
         number, (first, snapshot), seen, barrier, max_bytes = pickle.loads(head)
@@ -94,12 +91,28 @@ class Worker:
             late = _close(running)
             self.send(number, "failed", runs, (late and self._told(late), self._stamps()), body)
             return
-        stream = _Run(self, encoder, number, running, items, barrier, max_bytes, first)
+        stream = _Run(self, number, running, items, barrier, max_bytes, first)
         finished = stream.replay(first, seen) and stream.pull()
         late = _close(running)
         stream = items = running = None  # type: ignore[assignment]  # what the user's objects hold goes before the answer
         self.slabs.trim()
         self.send(number, "end" if finished else "idle", None, (late and self._told(late), self._stamps()))
+
+    def share(self, head: bytes, factory: bytes) -> None:
+        """Run the streams of split muxes, as the parent tells."""
+        number, max_bytes, held = pickle.loads(head)
+        try:
+            muxes = dict(units(_load(factory)[0]))
+        except BaseException as error:
+            runs, body = pack([raised(Encoder(self.slabs), error)])
+            self.send(number, "failed", runs, (None, self._stamps()), body)
+            return
+        hand = Hand(self, number, muxes, max_bytes, held)
+        hand.run()
+        late = _close(hand.crew)
+        hand = muxes = None  # type: ignore[assignment]
+        self.slabs.trim()
+        self.send(number, "idle", None, (late and self._told(late), self._stamps()))
 
     def _told(self, error: BaseException) -> tuple[list[Any], bytes]:
         return pack([raised(Encoder(self.slabs), error)])
@@ -125,7 +138,7 @@ def _load(pickled: bytes) -> Any:
         launch.importing = False
 
 
-def _close(running: Running[Any] | None) -> BaseException | None:
+def _close(running: Running[Any] | Crew | None) -> BaseException | None:
     try:
         if running is not None:
             running.close()
@@ -134,13 +147,12 @@ def _close(running: Running[Any] | None) -> BaseException | None:
     return None
 
 
-class _Run:
-    """One stream: its rows that wait, and how much is on its way."""
+class _Run(Outbox):
+    """One stream."""
 
     def __init__(
         self,
         worker: Worker,
-        encoder: Encoder,
         number: int,
         running: Running[Any],
         items: Iterator[Any],
@@ -148,26 +160,20 @@ class _Run:
         max_bytes: int,
         first: int,
     ) -> None:
-        self.worker = worker
-        self.encoder = encoder
-        self.number = number
+        super().__init__(worker, number, max_bytes)
         self.running = running
         self.items = items
         self.barrier = barrier  # the call in which a worker before this one died, or -1
-        self.max_bytes = max_bytes
-        self.words = worker.control.words
-        self.flags = worker.control.flags
         self.pace = Pace(first)
         self.note: Note | None = None  # to be sent
-        self.rows: list[Row] = []
-        self.lock = threading.Lock()  # of taking rows and sending them
-        self.sent = 0  # messages
-        self.made = 0  # bytes
-        self.largest = 0  # bytes in a row
-        self.flushed_s = 0.0
-        self.armed = threading.Semaphore(0)
-        self.is_armed = False
-        self.over = False
+
+    def extra(self, rows: list[Row]) -> Any:
+        del rows
+        note, self.note = self.note, None
+        return self.flushed, note
+
+    def is_needed(self) -> bool:
+        return self.is_awaited
 
     def replay(self, first: int, calls: int) -> bool:
         """Go from a note to where the parent has got: whether the stream has that many calls."""
@@ -193,14 +199,8 @@ class _Run:
 
     def pull(self) -> bool:
         """Send everything: whether the stream has ended, rather than been stopped."""
-        threading.Thread(target=self.linger, daemon=True).start()
-        try:
+        with self:
             return self._pull()
-        finally:
-            self.over = True
-            self.armed.release()
-            with self.lock:
-                pass
 
     def _pull(self) -> bool:
         words, flags, encoder = self.words, self.flags, self.encoder
@@ -225,117 +225,18 @@ class _Run:
                 try:
                     row = encoder.row(item)
                 except Exception as error:
-                    row = raised(encoder, _unpicklable(item, error))
+                    row = raised(encoder, unpicklable(item, error))
                 item = None
             call += 1
             made = self.add(row)
             flag = flags[0]
             if flag == Control.RESET:
                 return self.drop()
-            if (
-                self.inline >= BYTES
-                or len(self.rows) >= ROWS
-                or call <= SINGLE
-                or ((flag or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
-            ):
+            if call <= SINGLE or self.is_due():
                 self.note = self.pace.note(call, self.running) or self.note
                 self.flush()
             if made > self.limit and not self.wait():
                 return self.drop()
-
-    def is_clear(self) -> bool:
-        """Whether few messages are on their way, so that a small one does no harm."""
-        clear: bool = self.sent - self.words[2] < MESSAGES // 2
-        return clear
-
-    flushed = 0  # bytes, up to the last message
-    inline = 0  # of the bytes since then, those that the message itself will hold
-    limit = 0  # of `made`: beyond it, see whether there is room
-
-    def add(self, row: Row) -> int:
-        """Let a row wait to be sent; the bytes so far."""
-        size = row_bytes(row)
-        self.made = made = self.made + size
-        self.inline += row[3] if row[0] is ITEM else size
-        if size > self.largest:
-            self.largest = size
-            self.limit = 0  # room must be left for another as large
-        self.rows.append(row)
-        if not self.is_armed:
-            self.is_armed = True
-            self.armed.release()
-        return made
-
-    def flush(self) -> None:
-        """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
-        with self.lock:
-            n = len(self.rows)
-            if n:
-                rows = self.rows[:n]
-                del self.rows[:n]
-                runs, body = pack(rows)
-                self.flushed += sum(map(row_bytes, rows))
-                self.inline = 0
-                note, self.note = self.note, None
-                self.worker.send(self.number, "items", runs, (self.flushed, note), body)
-                self.sent += 1
-                if self.sent - self.words[2] >= MESSAGES:
-                    self.limit = 0
-            self.flushed_s = time.monotonic()
-
-    def linger(self) -> None:
-        """The small thread: send what has waited for long."""
-        while True:
-            self.armed.acquire()
-            if self.over:
-                return
-            pause = LINGER_S
-            while self.rows and not self.over:
-                before = self.sent
-                time.sleep(pause)
-                if self.sent != before:
-                    pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
-                elif self.rows and not self.over and (self.flags[0] or self.is_clear()):
-                    self.flush()
-            self.is_armed = False
-            if self.rows:  # added in between
-                self.is_armed = True
-                self.armed.release()
-
-    def wait(self, acknowledged: bool = False) -> bool:
-        """Wait for room, or for everything to be taken: whether to go on."""
-        self.flush()
-        socket, words, flags = self.worker.socket, self.words, self.flags
-        while True:
-            flags[1] = 1
-            if flags[0] == Control.RESET:
-                break
-            idle = words[2] == self.sent and flags[0] == Control.WAITING
-            limit = words[1] + self.max_bytes - self.largest
-            room = self.made <= limit and self.sent - words[2] < MESSAGES
-            if idle or (room and not acknowledged):
-                # What the parent waits for is always made, however large. Beyond the limit, it is asked again.
-                self.limit = max(limit, self.made)
-                break
-            if socket.poll(LOOK_MS):
-                socket.recv_multipart()  # a wake-up
-        flags[1] = 0
-        return flags[0] != Control.RESET
-
-    def drop(self) -> bool:
-        """The stream is not wanted any more."""
-        with self.lock:
-            runs, _ = pack(self.rows)
-            for ref in refs_in(runs):
-                self.worker.slabs.free(Ref(*ref))
-            self.rows.clear()
-        return False
-
-
-def _unpicklable(item: Any, error: Exception) -> WorkerError:
-    found = WorkerError(f"parallel: the item {show(item, 200)} does not pickle: {error!r}")
-    found.__cause__ = error
-    return found
 
 
 def main(told: dict[str, Any], pipe: int) -> None:

@@ -1,0 +1,185 @@
+"""What a worker has made and not sent yet, and how much of it is on its way.
+
+Rows are sent when there are enough of them, or when the last message was half a millisecond ago; and while a generator
+does not return, a small thread sends what it has already given. Only one that holds the interpreter's lock for long can
+keep rows waiting. What is made and not delivered is bounded in bytes and in messages; what the parent waits for is made
+all the same, so that the bound cannot block.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from pescador_fn.engines.encoder import ITEM, Encoder
+from pescador_fn.engines.slabs import Control, Ref
+from pescador_fn.engines.wire import pack, refs_in, row_bytes
+from pescador_fn.errors import WorkerError, show
+
+if TYPE_CHECKING:
+    from pescador_fn.engines.columns import Row
+    from pescador_fn.engines.worker import Worker
+
+__all__ = ["LOOK_MS", "Outbox", "unpicklable"]
+
+ROWS = 512  # the most in a message
+BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
+HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
+LINGER_S = 0.001  # how long rows lie while the generator does not return
+MESSAGES = 64  # the most that are sent and not taken
+LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
+
+
+class Outbox:
+    """The rows of one stream, or of the streams of one mux."""
+
+    def __init__(self, worker: Worker, number: int, max_bytes: int) -> None:
+        self.worker = worker
+        self.encoder: Encoder = Encoder(worker.slabs)
+        self.number = number
+        self.max_bytes = max_bytes
+        self.words: memoryview = worker.control.words
+        self.flags: memoryview = worker.control.flags
+        self.rows: list[Row] = []
+        self.lock = threading.Lock()  # of taking rows and sending them
+        self.sent: int = 0  # messages
+        self.made: int = 0  # bytes
+        self.largest: int = 0  # bytes in a row
+        self.flushed: int = 0  # bytes, up to the last message
+        self.inline: int = 0  # of the bytes since then, those that the message itself will hold
+        self.limit: int = 0  # of `made`: beyond it, see whether there is room
+        self.flushed_s: float = 0.0
+        self.armed = threading.Semaphore(0)
+        self.is_armed: bool = False
+        self.over: bool = False
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self.linger, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+        self.armed.release()
+        with self.lock:
+            pass
+
+    def is_due(self) -> bool:
+        """Whether to send what there is."""
+        return (
+            self.inline >= BYTES
+            or len(self.rows) >= ROWS
+            or (bool(self.flags[0] or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
+        )
+
+    def extra(self, rows: list[Row]) -> Any:
+        """What is sent beside the first rows."""
+        raise NotImplementedError
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self.rows)
+
+    def is_needed(self) -> bool:
+        """Whether the parent waits for the next row, so that it is made however much there is."""
+        raise NotImplementedError
+
+    def hear(self, frames: list[bytes]) -> None:
+        """Take in a message that came while this waited; by itself it is a wake-up."""
+
+    def is_clear(self) -> bool:
+        """Whether few messages are on their way, so that a small one does no harm."""
+        clear: bool = self.sent - self.words[2] < MESSAGES // 2
+        return clear
+
+    def add(self, row: Row) -> int:
+        """Let a row wait to be sent; the bytes so far."""
+        size = row_bytes(row)
+        self.made = made = self.made + size
+        self.inline += row[3] if row[0] is ITEM else size
+        if size > self.largest:
+            self.largest = size
+            self.limit = 0  # room must be left for another as large
+        self.rows.append(row)
+        self.arm()
+        return made
+
+    def arm(self) -> None:
+        """Let the small thread look after what waits."""
+        if not self.is_armed:
+            self.is_armed = True
+            self.armed.release()
+
+    def flush(self) -> None:
+        """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
+        with self.lock:
+            if self.has_mail:
+                rows = self.rows[:]
+                del self.rows[: len(rows)]
+                runs, body = pack(rows)
+                self.flushed += sum(map(row_bytes, rows))
+                self.inline = 0
+                self.worker.send(self.number, "items", runs, self.extra(rows), body)
+                self.sent += 1
+                if self.sent - self.words[2] >= MESSAGES:
+                    self.limit = 0
+            self.flushed_s = time.monotonic()
+
+    def linger(self) -> None:
+        """The small thread: send what has waited for long."""
+        while True:
+            self.armed.acquire()
+            if self.over:
+                return
+            pause = LINGER_S
+            while self.has_mail and not self.over:
+                before = self.sent
+                time.sleep(pause)
+                if self.sent != before:
+                    pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
+                elif self.has_mail and not self.over and (self.flags[0] or self.is_clear()):
+                    self.flush()
+            self.is_armed = False
+            if self.has_mail:  # added in between
+                self.is_armed = True
+                self.armed.release()
+
+    def wait(self, acknowledged: bool = False) -> bool:
+        """Wait for room, or for everything to be taken: whether to go on."""
+        self.flush()
+        socket, words, flags = self.worker.socket, self.words, self.flags
+        while True:
+            flags[1] = 1
+            if flags[0] == Control.RESET:
+                break
+            limit = words[1] + self.max_bytes - self.largest
+            room = self.made <= limit and self.sent - words[2] < MESSAGES
+            if self.is_needed() or (room and not acknowledged):
+                self.limit = max(limit, self.made)  # beyond the limit, it is asked again
+                break
+            if socket.poll(LOOK_MS):
+                self.hear(socket.recv_multipart())
+        flags[1] = 0
+        return flags[0] != Control.RESET
+
+    def drop(self) -> bool:
+        """The stream is not wanted any more."""
+        with self.lock:
+            runs, _ = pack(self.rows)
+            for ref in refs_in(runs):
+                self.worker.slabs.free(Ref(*ref))
+            self.rows.clear()
+        return False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether everything that was sent was taken, and the parent waits."""
+        awaited: bool = self.words[2] == self.sent and self.flags[0] == Control.WAITING
+        return awaited
+
+
+def unpicklable(item: Any, error: Exception) -> WorkerError:
+    """What stands in the place of an item that does not pickle."""
+    found = WorkerError(f"parallel: the item {show(item, 200)} does not pickle: {error!r}")
+    found.__cause__ = error
+    return found
