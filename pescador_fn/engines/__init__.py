@@ -2,8 +2,11 @@
 
     columns, encoder, wire    how items cross         slabs    shared memory
     launch    how a process begins and ends   worker   what it runs
+    outbox    when they are sent              delivery what has come
     pool      worker processes, kept warm     process  a stream in one of them
     thread    a stream in a thread            notes    where it stood, for states
+    split     what several workers can share  team     the workers, and the streams that are ahead (remote)
+    hands     workers (processes, threads)    crew     what one of them runs (hand: in a process)
 
 (The package is not named after its function: ``pescador_fn.parallel`` is that function.) The engines are imported when
 a stream first runs, so that a program that uses none does not pay for them.
@@ -33,10 +36,13 @@ def _run_parallel(node: Node[T], place: Place) -> Running[T]:
     if node.options["n_workers"] > 1:
         from pescador_fn.engines.team import Shared
 
-        if node.options["engine"] == "process":
-            from pescador_fn.engines.hands import Hands
+        if node.options["engine"] == "thread":
+            from pescador_fn.engines.threads import Threads
 
-            return Shared(node, place, Hands)
+            return Shared(node, place, Threads)
+        from pescador_fn.engines.processes import Processes
+
+        return Shared(node, place, Processes)
     if node.options["engine"] == "thread":
         from pescador_fn.engines.thread import InThread
 
@@ -162,7 +168,7 @@ def shutdown() -> None:
 
     >>> shutdown()
     """
-    for name in ("pool", "thread"):
+    for name in ("pool", "thread", "threads"):
         loaded: Any = sys.modules.get(f"{__name__}.{name}")
         if loaded is not None:
             loaded.shutdown()

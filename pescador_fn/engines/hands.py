@@ -7,23 +7,14 @@ not begun ──▶ borrowed ── hello ──▶ told the factory ──▶ t
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
-import zmq
-
-import pescador_fn.engines.pool as pool
-from pescador_fn.engines import MAX_RESTARTS
 from pescador_fn.engines.crew import Order
 from pescador_fn.engines.notes import keep, newest
-from pescador_fn.engines.pool import Gone, Worker
-from pescador_fn.engines.process import ask_to_stop, cause, check_importing, told, until_stopped
-from pescador_fn.engines.slabs import Control
-from pescador_fn.engines.wire import Raised, unpack
-from pescador_fn.errors import WorkerDied
-from pescador_fn.legible import named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pescador_fn.engines.remote import Remote
     from pescador_fn.engines.team import Team
 
@@ -33,19 +24,13 @@ __all__ = ["Hand", "Hands"]
 class Hand:
     """One worker of a team, or the one that follows it."""
 
-    def __init__(self, hands: Hands, max_bytes: int) -> None:
-        self.hands = hands
-        self.max_bytes = max_bytes
-        self.worker: Worker | None = None
-        self.ready: bool = False  # whether it has been told the factory
+    def __init__(self) -> None:
         self.commands: list[tuple[str, Any]] = []  # to be sent
         self.children: dict[int, Remote[Any]] = {}
         self.count: int = 0  # streams so far
         self.unopened: int = 0
         self.asked: int = 0  # calls listed
         self.came: int = 0  # calls received
-        self.held: int = 0  # bytes received and not delivered
-        self.deaths: int = 0  # one after the other, without a word
 
     @property
     def load(self) -> tuple[int, int]:
@@ -92,91 +77,13 @@ class Hand:
         """There is nothing more to come of a stream."""
         self.children.pop(child.which, None)
 
-    def release(self, n_bytes: int) -> None:
-        """So many bytes more are delivered."""
-        self.held -= n_bytes
-        if self.worker is not None and self.ready:
-            self.worker.control.words[1] += n_bytes
-            self.worker.wake()
-
-    def send(self) -> None:
-        """Send what is to be sent, if it is there by now."""
-        if self.worker is None:
-            if not self.commands:
-                return
-            check_importing()
-            team = self.hands.team
-            team.cut = False  # a borrowed worker that a signal loses is killed by its destructor
-            worker = pool.borrow()
-            team.cut = True
-            self.worker, self.ready = worker, False
-            self.hands.poller = None
-        worker = self.worker
-        if worker.ended:
-            raise RuntimeError("parallel: the stream was ended by shutdown(); call its factory again")
-        if not self.ready:
-            if not worker.greeted:
-                return
-            worker.number += 1
-            control, pickled = worker.control, self.hands.team.pickled
-            control.flags[0] = Control.GO
-            control.words[1] = control.words[2] = control.words[3] = 0
-            assert pickled is not None
-            worker.send(b"share", pickle.dumps((worker.number, self.max_bytes, self.held)), pickled)
-            self.ready = True
-        if self.commands:
-            worker.send(b"tell", pickle.dumps(self.commands, 5))
-            self.commands.clear()
-
     # What it says.
 
-    def take(self) -> bool:
-        """Take in every message that is there; whether there was one."""
-        found = False
-        while self.worker is not None and (message := self.worker.take()) is not None:
-            found = True
-            number, word, runs, extra, body = message
-            worker = self.worker
-            if word == "hello":
-                worker.greet()
-            if number != worker.number:  # of a stream before this one
-                continue
-            self.deaths = 0
-            outcomes = unpack(runs, body, worker.reader)
-            if word == "items":
-                worker.control.words[2] += 1
-                self._take_in(outcomes, *extra)
-                worker.wake()
-            elif word == "failed":
-                _, worker.stamps = extra
-                self.worker = None
-                pool.give_back(worker)
-                (failure,) = outcomes
-                assert isinstance(failure, Raised)
-                self.hands.team.failure = failure.box.pop()
-        return found
+    def release(self, n_bytes: int) -> None:
+        """So many bytes more are delivered."""
+        raise NotImplementedError
 
-    def _take_in(self, outcomes: list[Any], tags: list[int], sizes: list[int], events: list[Any]) -> None:
-        for word, which, value in events:
-            child = self.children.get(which)
-            if child is not None:
-                self._note(child, word, value)
-        flat: list[Any] = []
-        for outcome in outcomes:
-            if isinstance(outcome, Raised):
-                flat.append(outcome)
-            else:
-                flat += outcome
-        self.came += len(flat)
-        for which, size, one in zip(tags, sizes, flat, strict=True):
-            child = self.children.get(which)
-            self.held += size
-            if child is None or child.over:
-                self.release(size)
-            else:
-                child.receive(one, size)
-
-    def _note(self, child: Remote[Any], word: str, value: Any) -> None:
+    def note(self, child: Remote[Any], word: str, value: Any) -> None:
         """What has happened to a stream."""
         if word in ("opened", "failed"):
             self.unopened -= not child.opened
@@ -192,55 +99,26 @@ class Hand:
         elif word == "note":
             child.notes = [*keep(child.notes, child.delivered), value]
         elif word == "closed":
-            assert self.worker is not None
-            child.closed, child.late = True, told(value, self.worker)
+            child.closed, child.late = True, value
             child.ahead.dropped -= child.over and not child.adopted
             if child.over:
                 self.forget(child)
 
     # Its end.
 
-    def bury(self) -> None:
-        """Look how it died, and whose fault that was."""
-        worker = self.worker
-        assert worker is not None
-        which, call = (worker.control.words[3], worker.control.words[4]) if self.ready else (0, 0)
-        worker.kill()
-        child, restarts = self.children.get(which), self.hands.restarts
-        how = f"(max_restarts={restarts}): {cause(worker.exit_code())}"
-        if child is not None and not child.complete:
-            received = child.received
-            # One that got further was only not quick enough to send what it had made.
-            again = received == child.died_at and call <= child.call
-            child.deaths = child.deaths + 1 if again else 1
-            child.died_at, child.call = received, call
-            if child.deaths > restarts:
-                what = named(child.ahead.unit.node.of.items[child.stream])
-                where = child.ahead.unit.node.of.label(child.stream)
-                died = WorkerDied(
-                    f"parallel: the worker that ran factories[{where!r}], {what}, died {child.deaths} times "
-                    f"at call {received} {how}"
-                )
-                child.receive(Raised(died), 0)
-                child.opened, child.length, child.closed = True, received + 1, True
-        else:
-            self.deaths += 1
-            if self.deaths > restarts:
-                self.hands.team.failure = WorkerDied(f"parallel: a worker died {self.deaths} times by itself {how}")
-        self.again()
-
     def replace(self, child: Remote[Any]) -> None:
         """End a worker that does not stop a stream; the others are begun again."""
         child.closed = True
         self.forget(child)
-        if self.worker is not None:
-            self.worker.kill()
+        self.end()
         self.again()
+
+    def end(self) -> None:
+        """End the worker at once."""
+        raise NotImplementedError
 
     def again(self) -> None:
         """Let another worker go on, from what was received."""
-        self.worker, self.ready = None, False
-        self.hands.poller = None
         self.commands.clear()
         self.asked = self.came = self.unopened = 0
         children, self.children = self.children, {}
@@ -262,85 +140,28 @@ class Hand:
 class Hands:
     """All workers of a team."""
 
+    all: Sequence[Hand]
+
     def __init__(self, team: Team) -> None:
         self.team = team
-        options = team.node.options
-        self.restarts: int = MAX_RESTARTS if options["max_restarts"] is None else options["max_restarts"]
-        n = options["n_workers"]
-        self.all: list[Hand] = [Hand(self, max(1, options["max_bytes"] // n)) for _ in range(n)]
-        self.poller: zmq.Poller | None = None
+
+    def prepare(self) -> None:
+        """Get ready, where the pipeline is begun."""
 
     def exchange(self, awaited: Hand) -> None:
         """Send what is to be sent, and take in what there is, or wait for something for a while."""
-        for hand in self.all:
-            try:
-                hand.send()
-            except Gone:
-                hand.bury()
-        if self._take():
-            return
-        worker = awaited.worker
-        if worker is not None and awaited.ready:
-            worker.control.flags[0] = Control.WAITING
-        if not self._take():  # what came before it knew
-            if worker is not None and awaited.ready:
-                worker.wake()
-            self.team.cut = False
-            self._wait()
-            self.team.cut = True
-            self._take()
-        if worker is not None and awaited.ready and worker is awaited.worker:
-            worker.control.flags[0] = Control.GO
-
-    def _take(self) -> bool:
-        return any(hand.take() for hand in self.all)
-
-    def _wait(self) -> None:
-        """Until there is a message, or a worker is dead, at most for a while."""
-        hands = [hand for hand in self.all if hand.worker is not None]
-        if self.poller is None:
-            self.poller = zmq.Poller()
-            for hand in hands:
-                assert hand.worker is not None
-                self.poller.register(hand.worker.socket, zmq.POLLIN)
-                if hand.worker.pidfd >= 0:
-                    self.poller.register(hand.worker.pidfd, zmq.POLLIN)
-        found = dict(self.poller.poll(int(pool.LOOK_S * 1000)))
-        for hand in hands:
-            worker = hand.worker
-            assert worker is not None
-            if worker.socket not in found and (worker.pidfd in found if worker.pidfd >= 0 else not worker.lives):
-                if worker.socket.poll(20):  # what it sent before it died came through the socket's own thread
-                    continue
-                self.team.cut = True
-                hand.bury()
-                self.team.cut = False
+        raise NotImplementedError
 
     def abandon(self) -> None:
         """Begin again where everything was delivered: a signal came while something was changing."""
         for hand in self.all:
-            if hand.worker is not None:
-                hand.worker.kill()
+            hand.end()
             for child in hand.children.values():
                 child.outcomes.clear()
                 child.weights.clear()
                 child.length = None
-            hand.held = 0
             hand.again()
 
     def stop(self) -> None:
-        """Stop all streams and keep the workers, but for those that do not stop in time."""
-        workers = []
-        for hand in self.all:
-            worker, hand.worker = hand.worker, None
-            if worker is not None and hand.ready and not worker.ended:
-                workers.append(worker)
-            elif worker is not None and worker.greeted and not worker.ended:
-                pool.give_back(worker)
-            elif worker is not None:
-                worker.kill()
-        for worker in workers:
-            ask_to_stop(worker)
-        late = [error for error in until_stopped(workers) if error is not None]
-        if late:
-            raise late[0]
+        """Stop all streams; the first error that closing them raises is raised."""
+        raise NotImplementedError

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pescador_fn.behind import Behind
 from pescador_fn.below import begin
 from pescador_fn.engines.notes import ABOUT
-from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.remote import Ahead, Part, Remote
 from pescador_fn.engines.split import Path, Split, rebuilt, units
 from pescador_fn.factory import Node, Parts
@@ -52,7 +51,6 @@ class Team:
         self.hands: Hands = hands(self)
         self.muxes: list[Ahead] = []
         self.cut: bool = False
-        self.pickled: bytes | None = None
         self.pulled: Remote[Any] | None = None  # what the executor is pulling, while it is looked ahead
         self.failure: BaseException | None = None  # why nothing can be made
         self.over: bool = False
@@ -88,8 +86,7 @@ class Team:
     def begin(self) -> None:
         """Get ready, once: what was open is opened, and all that can be foreseen is begun."""
         self.place.key  # noqa: B018, it fixes the entropy of an unseeded root: every worker must draw the same
-        if self.pickled is None:
-            self.pickled = dump(self.node.of, self.place)
+        self.hands.prepare()
         for ahead in self.muxes:
             for child in ahead.children.values():
                 if child.hand is None:

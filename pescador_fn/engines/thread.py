@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pescador_fn.seeds import Place
     from pescador_fn.state import Loader, Saver
 
-__all__ = ["InThread", "Prefetched", "shutdown", "size_of"]
+__all__ = ["GRACE_S", "Bell", "InThread", "Prefetched", "shutdown", "size_of"]
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def size_of(item: Any) -> int:
     return getsizeof(item, 64)
 
 
-class _Bell:
+class Bell:
     """Wakes one waiting thread. It may ring for nothing, and a ring may be lost: whoever waits looks again anyway."""
 
     def __init__(self) -> None:
@@ -100,8 +100,8 @@ class _Lane:
         self.errors: deque[tuple[int, BaseException]] = deque()  # with how many items there were before
         self.taken = 0  # items that the consumer has, as far as it has said
         self.made = 0
-        self.full = _Bell()  # there is something, or the end
-        self.room = _Bell()
+        self.full = Bell()  # there is something, or the end
+        self.room = Bell()
         self.stint: list[Any] = []  # the pulls that are laid; emptied to cut them short
         self.opened = self.ended = self.stopped = False
         self.late: BaseException | None = None  # what closing raised
