@@ -69,26 +69,28 @@ class InProcess(Running[T]):
         "worker",
     )
 
+    cut: bool
+
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
         self.node = node
-        self.place = place
+        self.place: Place = place
         self.pickled: bytes | None = None  # the factory and its place, kept for another worker
         self.worker: Worker | None = None
-        self.ready = False  # whether the worker has been told to start
-        self.opened = False  # whether the stream has
-        self.ended = False  # whether the worker has said so
-        self.over = False  # closed, or given up, or never opened
+        self.ready: bool = False  # whether the worker has been told to start
+        self.opened: bool = False  # whether the stream has
+        self.ended: bool = False  # whether the worker has said so
+        self.over: bool = False  # closed, or given up, or never opened
         self.outcomes: deque[Outcome] = deque()  # received, and not handed out
         # What was handed out last, how many calls it began with, and how many there were before. It is set in one step,
         # so that no signal can come in between.
         self.given: tuple[Any, int, int] = (iter([]), 0, 0)
         self.notes: list[Note] = [(0, None)]
-        self.call = -1  # in which the last worker died
-        self.deaths = 0  # since the last new item
-        self.died_at = -1  # calls received when it last died
+        self.call: int = -1  # in which the last worker died
+        self.deaths: int = 0  # since the last new item
+        self.died_at: int = -1  # calls received when it last died
         self.late: BaseException | None = None  # what closing raised in the worker
-        self.owner = os.getpid()
+        self.owner: int = os.getpid()
 
     def __iter__(self) -> Iterator[T]:
         if not self.opened and not self.over:
