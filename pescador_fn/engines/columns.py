@@ -28,9 +28,9 @@ class Schema:
     __slots__ = ("keys", "kind", "n_bytes", "row", "specs")
 
     def __init__(self, kind: type | None, keys: list[Any], specs: list[Any]) -> None:
-        self.kind = kind
-        self.keys = keys
-        self.specs = specs
+        self.kind: type | None = kind
+        self.keys: list[Any] = keys
+        self.specs: list[Any] = specs
         arrays = [spec for spec in specs if spec is not None]
         self.n_bytes: int = 32 * len(specs) + sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape, _ in arrays)
         self.row: Callable[[Any], Row | None] = self._checked()

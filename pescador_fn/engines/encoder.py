@@ -76,11 +76,11 @@ class Encoder:
     """Makes rows of items; large arrays go to ``shelf`` at once."""
 
     def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+        self.shelf: Shelf = shelf
         self.schema: Schema | None = None
-        self.by_value = False  # whether an item has needed cloudpickle
+        self.by_value: bool = False  # whether an item has needed cloudpickle
         self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
-        self.placed = False
+        self.placed: bool = False
 
     def row(self, item: Any) -> Row:
         """The row of an item, which may change afterwards.

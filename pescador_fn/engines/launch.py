@@ -31,8 +31,8 @@ from typing import Any
 
 __all__ = ["Settings", "bound_to", "importing", "portable", "settings", "start", "tell"]
 
-portable = sys.platform != "linux"  # whether to do without what only Linux has; the tests force it
-importing = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
+portable: bool = sys.platform != "linux"  # whether to do without what only Linux has; the tests force it
+importing: bool = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
 
 Settings = tuple[Any, ...]
 

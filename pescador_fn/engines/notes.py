@@ -37,8 +37,8 @@ class Pace:
     __slots__ = ("due", "last")
 
     def __init__(self, number: int) -> None:
-        self.last = number
-        self.due = 0.0
+        self.last: int = number
+        self.due: float = 0.0
 
     def note(self, number: int, running: Running[Any]) -> Note | None:
         """A note after ``number`` calls, if it is time for one; for the thread that pulls, between two items."""

@@ -64,16 +64,18 @@ class Worker:
 
     def __init__(self) -> None:
         global _names  # a counter
-        self.pid = os.getpid()  # whose worker it is
-        self.pipe = self.memory = self.pidfd = -1
+        self.pid: int = os.getpid()  # whose worker it is
+        self.pipe: int = -1
+        self.memory: int = -1
+        self.pidfd: int = -1
         self.socket: Any = None
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: str | None = None
-        self.ended = False
-        self.greeted = False
-        self.idle_since = 0.0
+        self.ended: bool = False
+        self.greeted: bool = False
+        self.idle_since: float = 0.0
         self.stamps: dict[str, tuple[int, int]] = {}
-        self.number = 0  # of the stream that runs, counted up
+        self.number: int = 0  # of the stream that runs, counted up
         _workers.add(self)
         try:
             self._start()
@@ -83,13 +85,13 @@ class Worker:
 
     def _start(self) -> None:
         global _names  # a counter
-        self.settings = launch.settings()
+        self.settings: launch.Settings = launch.settings()
         portable = launch.portable
         read, self.pipe = os.pipe()
         try:
             self.memory = anonymous_file(portable)
-            self.control = Control(self.memory)
-            self.reader = Reader(self.memory)
+            self.control: Control = Control(self.memory)
+            self.reader: Reader = Reader(self.memory)
             self.process = launch.start(self.memory, read)
         finally:
             os.close(read)
@@ -97,7 +99,8 @@ class Worker:
             self.pidfd = os.pidfd_open(self.process.pid)
         import zmq  # while the child starts
 
-        self.dont_wait, self.again = zmq.DONTWAIT, zmq.Again
+        self.dont_wait: int = zmq.DONTWAIT
+        self.again: type[zmq.Again] = zmq.Again
         _names += 1
         self.socket = _new_context().socket(zmq.PAIR)
         self.socket.linger = 0
@@ -110,7 +113,7 @@ class Worker:
             self.socket.setsockopt(zmq.IPC_FILTER_PID, self.process.pid)
             address = f"ipc://@pescador_fn/{self.pid}/{_names}/{os.urandom(8).hex()}"
         self.socket.bind(address)
-        self.poller = zmq.Poller()
+        self.poller: zmq.Poller = zmq.Poller()
         self.poller.register(self.socket, zmq.POLLIN)
         if self.pidfd >= 0:
             self.poller.register(self.pidfd, zmq.POLLIN)

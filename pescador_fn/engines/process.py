@@ -65,20 +65,22 @@ class InProcess(Delivery[T]):
         "worker",
     )
 
+    cut: bool
+
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
         self.node = node
-        self.place = place
+        self.place: Place = place
         self.pickled: bytes | None = None  # the factory and its place, kept for another worker
         self.worker: Worker | None = None
-        self.ready = False  # whether the worker has been told to start
-        self.opened = False  # whether the stream has
-        self.ended = False  # whether the worker has said so
-        self.call = -1  # in which the last worker died
-        self.deaths = 0  # since the last new item
-        self.died_at = -1  # calls received when it last died
+        self.ready: bool = False  # whether the worker has been told to start
+        self.opened: bool = False  # whether the stream has
+        self.ended: bool = False  # whether the worker has said so
+        self.call: int = -1  # in which the last worker died
+        self.deaths: int = 0  # since the last new item
+        self.died_at: int = -1  # calls received when it last died
         self.late: BaseException | None = None  # what closing raised in the worker
-        self.owner = os.getpid()
+        self.owner: int = os.getpid()
 
     def __iter__(self) -> Iterator[T]:
         if not self.opened and not self.over:

@@ -71,9 +71,9 @@ class Bell:
     """Wakes one waiting thread. It may ring for nothing, and a ring may be lost: whoever waits looks again anyway."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self.lock.acquire()
-        self.awaited = False
+        self.awaited: bool = False
 
     def wait(self) -> None:
         self.lock.acquire(timeout=LOOK_S)
@@ -90,22 +90,24 @@ class _Lane:
     """What the two threads share; it knows nothing of the consumer's stream, so that dropping that one ends it."""
 
     def __init__(self, node: Node[Any], place: Place, snapshot: Any = None, calls: int = 0) -> None:
-        self.node = node
-        self.place = place
-        self.snapshot = snapshot  # where to begin
-        self.before = calls  # to make again from there
-        self.calls = calls  # in all, exceptions among them
+        self.node: Node[Any] = node
+        self.place: Place = place
+        self.snapshot: Any = snapshot  # where to begin
+        self.before: int = calls  # to make again from there
+        self.calls: int = calls  # in all, exceptions among them
         self.notes: deque[Note] = deque()  # on their way to the consumer
         self.items: deque[Any] = deque()
         self.errors: deque[tuple[int, BaseException]] = deque()  # with how many items there were before
-        self.taken = 0  # items that the consumer has, as far as it has said
-        self.made = 0
-        self.full = Bell()  # there is something, or the end
-        self.room = Bell()
+        self.taken: int = 0  # items that the consumer has, as far as it has said
+        self.made: int = 0
+        self.full: Bell = Bell()  # there is something, or the end
+        self.room: Bell = Bell()
         self.stint: list[Any] = []  # the pulls that are laid; emptied to cut them short
-        self.opened = self.ended = self.stopped = False
+        self.opened: bool = False
+        self.ended: bool = False
+        self.stopped: bool = False
         self.late: BaseException | None = None  # what closing raised
-        self.thread = threading.Thread(target=self.run, name="pescador_fn stream", daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self.run, name="pescador_fn stream", daemon=True)
 
     # The background thread.
 
@@ -221,7 +223,9 @@ class _Weighed(_Lane):
     def __init__(self, node: Node[Any], place: Place, snapshot: Any = None, calls: int = 0) -> None:
         super().__init__(node, place, snapshot, calls)
         self.sizes: deque[tuple[int, int]] = deque()  # items made, and their bytes
-        self.bytes_made = self.bytes_taken = self.largest = 0
+        self.bytes_made: int = 0
+        self.bytes_taken: int = 0
+        self.largest: int = 0
 
     def space(self) -> int:
         ahead = self.bytes_made - self.bytes_taken
@@ -273,22 +277,23 @@ class _Threaded(Running[T]):
     )
 
     lane_of: ClassVar[type[_Lane]]
+    cut: bool
 
     def __init__(self, node: Node[T], place: Place, most: int) -> None:
         super().__init__()
         self.node = node
-        self.place = place
+        self.place: Place = place
         self.lane: _Lane | None = None
-        self.most = most  # items handed out before the thread hears of it
+        self.most: int = most  # items handed out before the thread hears of it
         self.laid: tuple[int, Any] = (0, repeat(None, 0))  # items handed out in all, and what counts the last of them
-        self.opened = False
-        self.closed = False
-        self.shut = False  # by `shutdown`
-        self.over = False  # the end was met, or it did not open, or was so when it was saved
-        self.before = 0  # calls made before the thread was started, since the snapshot that it was resumed from
-        self.thrown = 0  # errors that the consumer has
+        self.opened: bool = False
+        self.closed: bool = False
+        self.shut: bool = False  # by `shutdown`
+        self.over: bool = False  # the end was met, or it did not open, or was so when it was saved
+        self.before: int = 0  # calls made before the thread was started, since the snapshot that it was resumed from
+        self.thrown: int = 0  # errors that the consumer has
         self.notes: list[Note] = [(0, None)]
-        self.owner = os.getpid()
+        self.owner: int = os.getpid()
 
     def __iter__(self) -> Iterator[T]:
         if not self.opened and not self.closed and not self.over:
@@ -425,7 +430,7 @@ class Prefetched(_Threaded[T]):
     """`prefetch`: bounded by items."""
 
     __slots__ = ()
-    lane_of = _Counted
+    lane_of: ClassVar[type[_Lane]] = _Counted
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place, max(1, node.options["n_items"] // 2))
@@ -435,7 +440,7 @@ class InThread(_Threaded[T]):
     """`parallel` in a thread: bounded by bytes."""
 
     __slots__ = ()
-    lane_of = _Weighed
+    lane_of: ClassVar[type[_Lane]] = _Weighed
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place, MOST)

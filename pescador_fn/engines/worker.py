@@ -50,10 +50,10 @@ class Worker:
     """The child's end of the socket and of the shared memory."""
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.control = Control(told["memory"])
-        self.slabs = Writer(told["memory"], told["portable"])
+        self.control: Control = Control(told["memory"])
+        self.slabs: Writer = Writer(told["memory"], told["portable"])
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket = self.context.socket(zmq.PAIR)
+        self.socket: zmq.Socket[bytes] = self.context.socket(zmq.PAIR)
         self.socket.set_hwm(0)
         self.socket.linger = 1000
         self.socket.connect(told["address"])
