@@ -54,13 +54,15 @@ class Chained(Running[T]):
         "since",
     )
 
+    cut: bool
+
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
         self.node = node
-        self.place = place
-        self.number = 0  # the pass
-        self.index = -1  # of the open stream
-        self.items = repeat(True, FOREVER)
+        self.place: Place = place
+        self.number: int = 0  # the pass
+        self.index: int = -1  # of the open stream
+        self.items: repeat[bool] = repeat(True, FOREVER)
         self.left: Callable[[], int] = self.items.__length_hint__
         self.since: int | None = None  # what was left when the open stream was opened, where it is a generator
         self.calls: Any = None  # of the open stream, where it is none
@@ -70,11 +72,11 @@ class Chained(Running[T]):
         self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
         self.outer: Any = None  # what has their `close`
         self.pending: tuple[int, Any] | None = None  # what is being opened
-        self.gave = False
+        self.gave: bool = False
         self.barren: set[int] = set()
-        self.ended = False
+        self.ended: bool = False
         self.past: Any = None  # what a state says was open, until it is opened again
-        self.resumed = False
+        self.resumed: bool = False
 
     def __iter__(self) -> Iterator[T]:
         if self.resumed:

@@ -47,23 +47,27 @@ class Shuffled(Open[T]):
         "words",
     )
 
+    cut: bool
+    ended: bool
+    node: Any
+
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
-        self.place = place.pinned(node.options["seed"])
+        self.place: Place = place.pinned(node.options["seed"])
         super().__init__(node, self.place)
-        self.counts = Counts(len(node.of))
-        self.laid = False  # whether the plumbing is laid and has not been handed out
-        self.on_exhausted = node.options["on_exhausted"]
-        self.words = Words(self.place, "picks")
-        self.draw = 0  # the number of the block's first draw
-        self.following = 0  # the number of the first draw after the block
-        self.failed_at = -1  # how much of the block was left when a stream did not open
+        self.counts: Counts = Counts(len(node.of))
+        self.laid: bool = False  # whether the plumbing is laid and has not been handed out
+        self.on_exhausted: Any = node.options["on_exhausted"]
+        self.words: Words = Words(self.place, "picks")
+        self.draw: int = 0  # the number of the block's first draw
+        self.following: int = 0  # the number of the first draw after the block
+        self.failed_at: int = -1  # how much of the block was left when a stream did not open
         self.kept: Ints | None = None  # the numbers of the block's draws, where some fell on dead streams
-        self.size = drawing.block_sizes[0]
+        self.size: int = drawing.block_sizes[0]
         self.dead: set[int] = set()
         self.tabled: frozenset[int] = frozenset()  # the dead that the table leaves out
-        self.lost = 0.0  # the share of the table that the other dead have
-        self.read = -1  # the draw at which a weights function was last read
+        self.lost: float = 0.0  # the share of the table that the other dead have
+        self.read: int = -1  # the draw at which a weights function was last read
         self.table: Table | None = None if callable(node.options["weights"]) else node.prepared(_table)
 
     def more(self) -> Iterator[T] | None:

@@ -27,19 +27,23 @@ class RoundRobin(Open[T]):
 
     __slots__ = ("at", "barren", "gave", "gone", "mode", "number", "place", "ring", "rounds", "size")
 
+    cut: bool
+    ended: bool
+    node: Any
+
     def __init__(self, node: Node[T], place: Place) -> None:
         self.node = node
-        self.place = place.pinned(node.options["seed"])
+        self.place: Place = place.pinned(node.options["seed"])
         super().__init__(node, self.place)
-        self.mode = node.options["mode"]
-        self.size = drawing.block_sizes[0]
-        self.number = 0  # the pass
+        self.mode: Any = node.options["mode"]
+        self.size: int = drawing.block_sizes[0]
+        self.number: int = 0  # the pass
         self.ring: Sequence[int] = range(len(node.of))  # the streams of this pass, in order
-        self.at = 0  # where in the ring the next block begins
-        self.rounds = 0  # of this pass, that were done when it last began at 0
+        self.at: int = 0  # where in the ring the next block begins
+        self.rounds: int = 0  # of this pass, that were done when it last began at 0
         self.gone: set[int] = set()  # those of the ring that have ended in this round
         self.barren: set[int] = set()
-        self.gave = False
+        self.gave: bool = False
 
     def more(self) -> Iterator[T] | None:
         if self.ended:

@@ -13,8 +13,6 @@ from pescador_fn.engines.crew import Order
 from pescador_fn.engines.notes import keep, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pescador_fn.engines.remote import Remote
     from pescador_fn.engines.team import Team
 
@@ -140,10 +138,9 @@ class Hand:
 class Hands:
     """All workers of a team."""
 
-    all: Sequence[Hand]
-
     def __init__(self, team: Team) -> None:
         self.team = team
+        self.all: list[Hand] = []
 
     def prepare(self) -> None:
         """Get ready, where the pipeline is begun."""

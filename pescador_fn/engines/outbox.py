@@ -42,7 +42,7 @@ class Outbox:
         self.words: memoryview = worker.control.words
         self.flags: memoryview = worker.control.flags
         self.rows: list[Row] = []
-        self.lock = threading.Lock()  # of taking rows and sending them
+        self.lock: threading.Lock = threading.Lock()  # of taking rows and sending them
         self.sent: int = 0  # messages
         self.made: int = 0  # bytes
         self.largest: int = 0  # bytes in a row
@@ -50,7 +50,7 @@ class Outbox:
         self.inline: int = 0  # of the bytes since then, those that the message itself will hold
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
-        self.armed = threading.Semaphore(0)
+        self.armed: threading.Semaphore = threading.Semaphore(0)
         self.is_armed: bool = False
         self.over: bool = False
 

@@ -26,16 +26,17 @@ import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines import MAX_RESTARTS
 from pescador_fn.engines.delivery import Delivery
-from pescador_fn.engines.notes import check, keep, newest
+from pescador_fn.engines.notes import Note, check, keep, newest
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.pool import GRACE_S, Gone, Worker
 from pescador_fn.engines.slabs import Control
-from pescador_fn.engines.wire import Raised, refs_in, unpack
+from pescador_fn.engines.wire import Outcome, Raised, refs_in, unpack
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
 from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
 
     from pescador_fn.factory import Node
@@ -66,6 +67,11 @@ class InProcess(Delivery[T]):
     )
 
     cut: bool
+
+    given: tuple[Any, int, int]
+    notes: list[Note]
+    outcomes: deque[Outcome]
+    over: bool
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()

@@ -173,7 +173,8 @@ class Processes(Hands):
         options = team.node.options
         self.restarts: int = MAX_RESTARTS if options["max_restarts"] is None else options["max_restarts"]
         n = options["n_workers"]
-        self.all: list[_Process] = [_Process(self, max(1, options["max_bytes"] // n)) for _ in range(n)]
+        self.processes: list[_Process] = [_Process(self, max(1, options["max_bytes"] // n)) for _ in range(n)]
+        self.all += self.processes
         self.poller: zmq.Poller | None = None
         self.pickled: bytes | None = None  # the factory, sent to each
 
@@ -183,7 +184,7 @@ class Processes(Hands):
 
     def exchange(self, awaited: Hand) -> None:
         assert isinstance(awaited, _Process)
-        for hand in self.all:
+        for hand in self.processes:
             try:
                 hand.send()
             except Gone:
@@ -204,11 +205,11 @@ class Processes(Hands):
             worker.control.flags[0] = Control.GO
 
     def _take(self) -> bool:
-        return any(hand.take() for hand in self.all)
+        return any(hand.take() for hand in self.processes)
 
     def _wait(self) -> None:
         """Until there is a message, or a worker is dead, at most for a while."""
-        hands = [hand for hand in self.all if hand.worker is not None]
+        hands = [hand for hand in self.processes if hand.worker is not None]
         if self.poller is None:
             self.poller = zmq.Poller()
             for hand in hands:
@@ -229,7 +230,7 @@ class Processes(Hands):
 
     def stop(self) -> None:
         workers = []
-        for hand in self.all:
+        for hand in self.processes:
             worker, hand.worker = hand.worker, None
             if worker is not None and hand.ready and not worker.ended:
                 workers.append(worker)

@@ -60,11 +60,13 @@ class Remote(Delivery[T]):
         "which",
     )
 
+    given: tuple[Any, int, int]
+
     def __init__(self, ahead: Ahead, stream: int, place: Place) -> None:
         super().__init__()
-        self.ahead = ahead
-        self.stream = stream
-        self.place = place
+        self.ahead: Ahead = ahead
+        self.stream: int = stream
+        self.place: Place = place
         self.hand: Any = None  # the worker that it was given to
         self.which: int = 0  # its number there
         self.adopted: bool = False  # whether the executor has it
@@ -159,8 +161,8 @@ class Part:
     __slots__ = ("ahead", "stream")
 
     def __init__(self, ahead: Ahead, stream: int) -> None:
-        self.ahead = ahead
-        self.stream = stream
+        self.ahead: Ahead = ahead
+        self.stream: int = stream
 
     @property
     def of(self) -> Any:

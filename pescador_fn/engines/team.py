@@ -20,7 +20,7 @@ from pescador_fn.behind import Behind
 from pescador_fn.below import begin
 from pescador_fn.engines.notes import ABOUT
 from pescador_fn.engines.remote import Ahead, Part, Remote
-from pescador_fn.engines.split import Path, Split, rebuilt, units
+from pescador_fn.engines.split import Path, Split, Unit, rebuilt, units
 from pescador_fn.factory import Node, Parts
 from pescador_fn.running import Running
 from pescador_fn.state import Loader, Saver
@@ -47,7 +47,7 @@ class Team:
     def __init__(self, node: Node[Any], place: Place, hands: type[Hands]) -> None:
         self.node = node
         self.place = place
-        self.units = dict(units(node.of))
+        self.units: dict[Path, Unit] = dict(units(node.of))
         self.hands: Hands = hands(self)
         self.muxes: list[Ahead] = []
         self.cut: bool = False
@@ -77,7 +77,7 @@ class Team:
         mux: Node[Any] = Node(node.build, unit.node._run, Parts(split, node.of.names, node.of.by_name), **node.options)
         object.__setattr__(mux, "_described", node.described)
         object.__setattr__(mux, "_prepared", unit.node._prepared)
-        running = unit.node._run(mux, place)
+        running: Running[Any] = unit.node._run(mux, place)
         object.__setattr__(unit.node, "_prepared", mux._prepared)
         ahead.watch(running, self.node.options["open_ahead"])
         self.muxes = [other for other in self.muxes if not other.running.done] + [ahead]
@@ -172,7 +172,7 @@ class Shared(Running[T]):
     def __init__(self, node: Node[T], place: Place, hands: type[Hands]) -> None:
         super().__init__()
         self.node = node
-        self.place = place
+        self.place: Place = place
         self.team: Team = Team(node, place, hands)
         self.upstream: Running[Any] = begin(rebuilt(node.of, self.team.watch), place)
         self.begun: bool = False

@@ -150,14 +150,15 @@ class Threads(Hands):
 
     def __init__(self, team: Team) -> None:
         super().__init__(team)
-        self.bell = Bell()
+        self.bell: Bell = Bell()
         n, max_bytes = team.node.options["n_workers"], team.node.options["max_bytes"]
-        self.all: list[_Thread] = [_Thread(self, max(1, max_bytes // n)) for _ in range(n)]
+        self.threads: list[_Thread] = [_Thread(self, max(1, max_bytes // n)) for _ in range(n)]
+        self.all += self.threads
         _open.add(self)
 
     def exchange(self, awaited: Hand) -> None:
         del awaited
-        for hand in self.all:
+        for hand in self.threads:
             hand.send()
         self.bell.awaited = True
         if not self._take():
@@ -168,11 +169,11 @@ class Threads(Hands):
         self.bell.awaited = False
 
     def _take(self) -> bool:
-        return any(hand.take() for hand in self.all)
+        return any(hand.take() for hand in self.threads)
 
     def stop(self) -> None:
-        lanes = [hand.lane for hand in self.all if hand.lane is not None]
-        for hand in self.all:
+        lanes = [hand.lane for hand in self.threads if hand.lane is not None]
+        for hand in self.threads:
             hand.end()
         for lane in lanes:
             if lane.thread is not threading.current_thread():
@@ -188,7 +189,7 @@ _open: weakref.WeakSet[Threads] = weakref.WeakSet()
 def shutdown() -> None:
     """Stop every thread that can be stopped."""
     for hands in list(_open):
-        if any(hand.lane is not None for hand in hands.all):
+        if any(hand.lane is not None for hand in hands.threads):
             hands.team.failure = RuntimeError("the stream was ended by shutdown(); call its factory again")
             hands.stop()
 
