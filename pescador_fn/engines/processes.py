@@ -174,7 +174,7 @@ class Processes(Hands):
         self.restarts: int = MAX_RESTARTS if options["max_restarts"] is None else options["max_restarts"]
         n = options["n_workers"]
         self.processes: list[_Process] = [_Process(self, max(1, options["max_bytes"] // n)) for _ in range(n)]
-        self.all += self.processes
+        self.all.extend(self.processes)
         self.poller: zmq.Poller | None = None
         self.pickled: bytes | None = None  # the factory, sent to each
 

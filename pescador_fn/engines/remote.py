@@ -282,10 +282,9 @@ class Ahead:
             child = self.children[key] = Remote(self, stream, place)
             child.quota = None if quota > FOREVER // 2 else quota
         self.held.pop(key, None)
-        if child.hand is None:
-            self.team.post(child)
+        hand = child.hand or self.team.post(child)
         if calls > child.listed and child.length is None:
-            child.hand.pull(child, calls - child.listed)
+            hand.pull(child, calls - child.listed)
 
     def has_room(self) -> bool:
         """Whether one more stream may be open."""

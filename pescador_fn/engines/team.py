@@ -28,7 +28,7 @@ from pescador_fn.state import Loader, Saver
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pescador_fn.engines.hands import Hands
+    from pescador_fn.engines.hands import Hand, Hands
     from pescador_fn.seeds import Place
 
 __all__ = ["Shared", "Team"]
@@ -93,18 +93,18 @@ class Team:
                     self.post(child)
             ahead.plan()
 
-    def post(self, child: Remote[Any]) -> None:
+    def post(self, child: Remote[Any]) -> Hand:
         """Give a stream to the worker that has the least to do."""
         hand = min(self.hands.all, key=lambda hand: hand.load)
         hand.open(child)
+        return hand
 
     def open(self, child: Remote[Any]) -> None:
         """Wait until a stream is open, so that the mux sees one that does not open."""
         with self:
             ahead = child.ahead
             ahead.make_room(child)
-            if child.hand is None:
-                self.post(child)
+            hand: Hand = child.hand or self.post(child)
             if ahead.sight is None:  # a mux that has just been opened itself
                 ahead.plan()
                 ahead.stale = True
@@ -116,7 +116,7 @@ class Team:
                     failed: Any = child.outcomes.popleft()
                     child.over = True
                     ahead.children.pop(child.key, None)
-                    child.hand.forget(child)
+                    hand.forget(child)
                     raise failed.box.pop()
                 self.fetch(child)
 

@@ -153,7 +153,7 @@ class Threads(Hands):
         self.bell: Bell = Bell()
         n, max_bytes = team.node.options["n_workers"], team.node.options["max_bytes"]
         self.threads: list[_Thread] = [_Thread(self, max(1, max_bytes // n)) for _ in range(n)]
-        self.all += self.threads
+        self.all.extend(self.threads)
         _open.add(self)
 
     def exchange(self, awaited: Hand) -> None:
