@@ -318,6 +318,7 @@ STAGES = [
 
 ROWS = {row.name: row for row in MUXES + STAGES}
 ALL = list(ROWS)
+HERE = [row.name for row in ROWS.values() if row.function not in (parallel, prefetch)]  # these make nothing ahead
 PLAIN = [row.name for row in ROWS.values() if getattr(curried, row.function.__name__, None)]  # of a public function
 KEEPERS = [row.name for row in MUXES + STAGES[:8] if row.name != "label"]  # these pass items on as they are
 ONE_FOR_ONE = [row.name for row in MUXES] + [

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
     ALL,
+    HERE,
     MUXES,
     ROWS,
     STAGES,
@@ -134,7 +135,7 @@ def test_every_exception_arrives_once_as_itself(name, blocks, data, seed):
 
 
 @settings(max_examples=150)
-@given(tree=trees(3, leaves=faulty), seed=st.integers(0, 9))
+@given(tree=trees(3, HERE, faulty), seed=st.integers(0, 9))
 def test_every_exception_arrives_from_below(blocks, tree, seed):
     every_exception_arrives(tree, seed)
 

@@ -79,6 +79,10 @@ class _Active:
             items = map(function, items)
         self.items = items
 
+    def pull(self) -> Any:
+        """The next item."""
+        return next(self.items)
+
     def close(self) -> None:
         owner, self.owner, self.items = self.owner, None, None
         if owner is not None:
@@ -135,7 +139,7 @@ class Crew:
             self._close(which, active)
             return True
         try:
-            item = next(active.items)
+            item = active.pull()
         except StopIteration:
             self.active.pop(which)
             out.event("ended", which, active.calls)
