@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.behind import Behind
 from pescador_fn.errors import ReplayMismatch, StateMismatch, show
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Loader:
         if elsewhere == (False, True):
             state = [{"stages": self.stages, "at": saved}, 0, False]
         elif elsewhere == (True, False):
-            running = Behind(running)
+            running = running.behind()
         elif not elsewhere[0]:
             self._match(theirs, ours)
         running.load(state, self)

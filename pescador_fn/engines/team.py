@@ -16,13 +16,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pescador_fn.behind import Behind
 from pescador_fn.below import begin
 from pescador_fn.engines.notes import ABOUT
 from pescador_fn.engines.remote import Ahead, Part, Remote
 from pescador_fn.engines.split import Path, Split, Unit, rebuilt, units
 from pescador_fn.factory import Node, Parts
-from pescador_fn.running import Running
+from pescador_fn.running import Behind, Running
 from pescador_fn.state import Loader, Saver
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ class Shared(Running[T]):
         return [{"stages": inner.stages, "at": at}, 0, False]
 
     def load(self, state: Any, loader: Loader) -> None:
-        self.upstream = Behind(self.upstream)
+        self.upstream = self.upstream.behind()
         self.upstream.load(state, loader)
 
     def close(self) -> None:
