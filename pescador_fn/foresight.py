@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pescador_fn.by_weight import ByWeight
 from pescador_fn.chained import Chained
-from pescador_fn.drawing import PERIOD
+from pescador_fn.drawing import PERIOD, Table, read_weights
 from pescador_fn.mux import Shuffled
 from pescador_fn.running import FOREVER
 from pescador_fn.turns import RoundRobin
@@ -132,8 +132,13 @@ def _by_weight(mux: ByWeight[Any], left: Callable[[int, int], int | None]) -> It
 def _shuffled(mux: Shuffled[Any], left: Callable[[int, int], int | None]) -> Iterator[Draw]:
     drawn = mux.drawn
     draw = mux._number(drawn) if drawn < len(mux.block) - 1 else mux.following
-    end = FOREVER if mux.read < 0 else mux.read + PERIOD  # beyond it, a function gives other weights
     words, table, passes, dead = mux.words.copy(), mux.table, dict(mux.slots.passes), set(mux.dead)
+    weights, end = mux.node.options["weights"], FOREVER
+    if callable(weights):
+        start = draw - draw % PERIOD
+        end = start + PERIOD  # beyond it, the function gives other weights
+        if start != mux.read:
+            table = Table(len(mux.node.of), read_weights("shuffled_mux", weights(start), mux.node.of))
     rest: dict[int, int] = {}
     while table is not None and draw < end and len(dead) < len(mux.node.of):
         for stream in table.indices(words.uniforms(draw, min(BLOCK, end - draw))).tolist():

@@ -171,3 +171,42 @@ def surroundings():
         "group": os.getpgrp() == os.getpid(),
         "hash": hash("a string"),
     }
+
+
+@source
+def draws(k, n, *, rng):
+    for _ in range(n):
+        yield {"k": k, "x": float(rng.random())}
+
+
+@source
+def failing(k, n):
+    for i in range(n):
+        yield {"k": k, "x": i}
+    raise Fault(k)
+
+
+def not_opening():
+    raise Fault("not open")
+
+
+def doubled(item):
+    return item | {"x": 2 * item["x"]}
+
+
+def picky(item):
+    if item["x"] > 0.8:
+        raise Fault(item["x"])
+    return item["k"]
+
+
+def with_pid(item):
+    return item["k"], os.getpid()
+
+
+@source
+def counted(path, k):
+    for i in range(10**6):
+        with open(path, "ab") as file:
+            file.write(b".")
+        yield np.full(1000, k * 10**6 + i)

@@ -161,7 +161,7 @@ class _Process(Hand):
     def again(self) -> None:
         self.worker, self.ready = None, False
         self.hands.poller = None
-        self.held = sum(sum(child.weights) for child in self.children.values())
+        self.held = sum(child.buffered for child in self.children.values())
         super().again()
 
 

@@ -50,6 +50,7 @@ class Remote(Delivery[T]):
         "hand",
         "late",
         "length",
+        "lent",
         "listed",
         "opened",
         "place",
@@ -79,6 +80,7 @@ class Remote(Delivery[T]):
         self.listed: int = 0  # calls that the worker was told to make
         self.wanted: int = -1  # how many it had received when the worker was last asked to hurry
         self.weights: deque[int] = deque()  # bytes, by outcome
+        self.lent: int = 0  # bytes of what was handed out last
         self.call: int = -1  # in which a worker died
         self.deaths: int = 0  # since the last new item
         self.died_at: int = -1
@@ -109,7 +111,8 @@ class Remote(Delivery[T]):
         waiting = len(self.outcomes)
         items = super().hand_out()
         if len(self.outcomes) < waiting:
-            self.hand.release(self.weights.popleft())
+            self.hand.release(self.lent)
+            self.lent = self.weights.popleft()
         return items
 
     def broken(self) -> Iterator[T]:
@@ -131,9 +134,15 @@ class Remote(Delivery[T]):
     def empty(self) -> None:
         """Forget what was received and not handed out."""
         if self.hand is not None:
-            self.hand.release(sum(self.weights))
+            self.hand.release(self.buffered)
         self.outcomes.clear()
         self.weights.clear()
+        self.lent = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were received and are not delivered."""
+        return self.lent + sum(self.weights)
 
     @property
     def complete(self) -> bool:

@@ -110,7 +110,7 @@ class _Thread(Hand):
         if not self.commands:
             return
         if self.lane is None:
-            held = sum(sum(child.weights) for child in self.children.values())
+            held = sum(child.buffered for child in self.children.values())
             lane = _Lane(self.hands.team.units, self.max_bytes, held, self.hands.bell)
             try:
                 lane.thread.start()
