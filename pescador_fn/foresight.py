@@ -140,8 +140,10 @@ def _shuffled(mux: Shuffled[Any], left: Callable[[int, int], int | None]) -> Ite
         if start != mux.read:
             table = Table(len(mux.node.of), read_weights("shuffled_mux", weights(start), mux.node.of))
     rest: dict[int, int] = {}
+    lost = mux.lost
     while table is not None and draw < end and len(dead) < len(mux.node.of):
         for stream in table.indices(words.uniforms(draw, min(BLOCK, end - draw))).tolist():
+            draw += 1
             if stream in dead:
                 continue
             number = passes.get(stream, 0)
@@ -158,7 +160,10 @@ def _shuffled(mux: Shuffled[Any], left: Callable[[int, int], int | None]) -> Ite
                 return
             else:
                 dead.add(stream)
-        draw += BLOCK
+                lost += table.share(stream)
+                if lost >= 0.5:  # the draws that follow are by a table without the dead
+                    table, lost = table.without(dead), 0.0
+                    break
 
 
 def _known(n: int | None, otherwise: int) -> int:

@@ -1,6 +1,7 @@
 """What the tests of the engines let workers run. A worker imports this by name, so it imports little itself."""
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -210,3 +211,10 @@ def counted(path, k):
         with open(path, "ab") as file:
             file.write(b".")
         yield np.full(1000, k * 10**6 + i)
+
+
+@source
+def numbered(k, seconds):
+    for i in itertools.count():
+        time.sleep(seconds)
+        yield k, i

@@ -80,8 +80,8 @@ def parallel(
             and pull ahead in the order that the seed has fixed; the stages above the muxes stay here, but for
             functions by item next to a mux, which go along with its streams. For streams that are slow to make: of
             cheap ones more are made in process.
-        open_ahead: ``>= 0``; how many streams of each mux may be open besides those that are active there. As many as
-            are active, and at most 32, if ``None``. Only for several workers.
+        open_ahead: ``>= 0``; how many streams of each mux may be open besides those that are active there. If
+            ``None``, as many as are active or as there are workers, and at most 32. Only for several workers.
         max_bytes: ``>= 1``; the most bytes of items that are made and not yet delivered. One item is always let
             through, however large. For ``"thread"`` an estimate: arrays, strings and bytes are counted exactly, the
             rest as Python counts it.

@@ -149,6 +149,10 @@ class Hands:
         """Send what is to be sent, and take in what there is, or wait for something for a while."""
         raise NotImplementedError
 
+    def take(self) -> bool:
+        """Take in every outcome that is there; whether there was one."""
+        raise NotImplementedError
+
     def abandon(self) -> None:
         """Begin again where everything was delivered: a signal came while something was changing."""
         for hand in self.all:

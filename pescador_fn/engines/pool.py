@@ -39,7 +39,7 @@ LOOK_S = 0.1  # how often a wait looks by itself whether the worker lives
 
 _lock = threading.RLock()
 _idle: list[Worker] = []
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_workers: list[weakref.ref[Worker]] = []  # no WeakSet: a signal in its callback would be printed
 _timer: threading.Timer | None = None
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _names = 0
@@ -76,7 +76,8 @@ class Worker:
         self.idle_since: float = 0.0
         self.stamps: dict[str, tuple[int, int]] = {}
         self.number: int = 0  # of the stream that runs, counted up
-        _workers.add(self)
+        with _lock:
+            _workers[:] = [ref for ref in _workers if ref() is not None] + [weakref.ref(self)]
         try:
             self._start()
         except BaseException:
@@ -340,7 +341,7 @@ def shutdown() -> None:
     with _lock:
         timer, _timer = _timer, None
         idle, _idle[:] = list(_idle), []
-        busy = [worker for worker in _workers if worker not in idle]
+        busy = [worker for ref in _workers if (worker := ref()) is not None and worker not in idle]
     if timer is not None:
         timer.cancel()
         timer.join()
@@ -357,9 +358,10 @@ def _in_child() -> None:
     """A forked child has no workers; it may start its own."""
     global _timer, _context, _lock  # the parent's
     _lock = threading.RLock()
-    for worker in list(_workers):
+    workers = [worker for ref in _workers if (worker := ref()) is not None]
+    for worker in workers:
         worker.forget()
-    _kept.extend(_workers)
+    _kept.extend(workers)
     _kept.append(_context)
     _idle.clear()
     _workers.clear()

@@ -189,22 +189,22 @@ class Processes(Hands):
                 hand.send()
             except Gone:
                 hand.bury()
-        if self._take():
+        if self.take():
             return
         worker = awaited.worker
         if worker is not None and awaited.ready:
             worker.control.flags[0] = Control.WAITING
-        if not self._take():  # what came before it knew
+        if not self.take():  # what came before it knew
             if worker is not None and awaited.ready:
                 worker.wake()
             self.team.cut = False
             self._wait()
             self.team.cut = True
-            self._take()
+            self.take()
         if worker is not None and awaited.ready and worker is awaited.worker:
             worker.control.flags[0] = Control.GO
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
         return any(hand.take() for hand in self.processes)
 
     def _wait(self) -> None:

@@ -33,7 +33,8 @@ __all__ = ["Ahead", "Part", "Remote"]
 
 T = TypeVar("T")
 
-FIRST, MOST = 64, 1024  # draws that are foreseen, at first and later
+FIRST, MOST = 256, 1024  # draws that are foreseen, at first and later
+MOST_AHEAD = 32  # streams, where nothing else is said
 
 
 class Remote(Delivery[T]):
@@ -216,7 +217,8 @@ class Ahead:
         """Look ahead of an executor."""
         self.running = running
         active = most_open(running)
-        self.most = active + (min(active, 32) if open_ahead is None else open_ahead)
+        usual = min(max(active, len(self.team.hands.all)), MOST_AHEAD)
+        self.most = active + (usual if open_ahead is None else open_ahead)
 
     def child(self, stream: int, place: Place) -> Remote[Any]:
         """The activation at a place, which may be open by now."""

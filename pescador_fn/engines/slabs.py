@@ -162,7 +162,7 @@ class Reader:
         self.fd = fd
         self.maps: dict[int, mmap.mmap] = {}
         self.leases: dict[int, _Lease] = {}  # by identity: a reference to an array has no hash
-        _readers.add(self)
+        _readers[:] = [ref for ref in _readers if ref() is not None] + [weakref.ref(self)]
 
     def _map(self, ref: Ref) -> mmap.mmap:
         found = self.maps.get(ref.start)
@@ -192,12 +192,14 @@ class Reader:
         self.leases.clear()
 
 
-_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+_readers: list[weakref.ref[Reader]] = []
 
 
 def _forked() -> None:
-    for reader in list(_readers):
-        reader.retire()
+    for ref in _readers:
+        reader = ref()
+        if reader is not None:
+            reader.retire()
 
 
 os.register_at_fork(after_in_parent=_forked, after_in_child=_forked)

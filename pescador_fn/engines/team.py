@@ -21,7 +21,7 @@ from pescador_fn.engines.notes import ABOUT
 from pescador_fn.engines.remote import Ahead, Part, Remote
 from pescador_fn.engines.split import Path, Split, Unit, rebuilt, units
 from pescador_fn.factory import Node, Parts
-from pescador_fn.running import Behind, Running
+from pescador_fn.running import Behind, Running, flow
 from pescador_fn.state import Loader, Saver
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Team:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.cut = kind is not None and not issubclass(kind, Exception)
+        if kind is None or issubclass(kind, Exception):
+            self.cut = False  # else as it was: a signal while this waits costs nothing
 
     def watch(self, path: Path, node: Node[Any], below: dict[int, Any], place: Place) -> Running[Any]:
         """Run a mux here whose streams run elsewhere."""
@@ -155,12 +156,17 @@ class Team:
         """Stop everything."""
         self.over = True
         if self.owner == os.getpid():
+            self.hands.take()
+            late = None
             for ahead in self.muxes:
                 ahead.running = None
                 for child in ahead.children.values():
                     child.over = True
                     child.outcomes.clear()
+                    late = late or (child.late if child.adopted else None)
             self.hands.stop()
+            if late is not None:
+                raise late
 
 
 class Shared(Running[T]):
@@ -181,7 +187,18 @@ class Shared(Running[T]):
             with self.team:
                 self.team.begin()
             self.begun = True
-        return iter(self.upstream)
+        return flow(self.refill)
+
+    def more(self) -> Iterator[T] | None:
+        """The pipeline; at its end its workers are free."""
+        if not self.upstream.done:
+            return iter(self.upstream)
+        self.close()
+        return None
+
+    def broken(self) -> Iterator[T]:
+        self.cut = False  # a signal came while `more` ran, which can be done again
+        return iter(())
 
     @property
     def done(self) -> bool:

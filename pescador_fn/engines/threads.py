@@ -161,14 +161,14 @@ class Threads(Hands):
         for hand in self.threads:
             hand.send()
         self.bell.awaited = True
-        if not self._take():
+        if not self.take():
             self.team.cut = False
             self.bell.wait()
             self.team.cut = True
-            self._take()
+            self.take()
         self.bell.awaited = False
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
         return any(hand.take() for hand in self.threads)
 
     def stop(self) -> None:

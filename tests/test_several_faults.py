@@ -1,0 +1,297 @@
+"""Whatever dies of several workers: every item once and in order, and nothing left behind."""
+
+import gc
+import itertools
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import elsewhere
+import pytest
+from conftest import within
+from elsewhere import Fault
+from strategies import outcomes, pulls, shown
+from test_parallel_faults import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
+
+from pescador_fn import (
+    WorkerDied,
+    WorkerError,
+    chain_mux,
+    parallel,
+    round_robin_mux,
+    shuffled_mux,
+    shutdown,
+    stochastic_mux,
+)
+from pescador_fn.engines import launch
+from pescador_fn.errors import RemoteTraceback
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+N = 12
+PLACES = {"before": 0, "middle": 7, "after": N}
+
+
+@pytest.fixture(autouse=True)
+def not_for_ever():
+    with within(60):
+        yield
+
+
+def around(faulty, n_good=5):
+    """A mux of the stream that misbehaves among others."""
+    good = [elsewhere.stream(N, -1, None) for _ in range(n_good)]
+    return round_robin_mux([*good[:2], faulty, *good[2:]])
+
+
+def healthy(n_items, n_good=5):
+    """What comes of it if the stream gives so many items and then ends."""
+    return list(around(elsewhere.stream(n_items, -1, None), n_good)())
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("place", PLACES)
+def test_an_error_comes_in_its_place_and_the_others_go_on(kind, place):
+    fault, error, message = ERRORS[kind]
+    found = pull_all(parallel(around(elsewhere.stream(N, PLACES[place], fault)), 3)())
+    (raised,) = [one for one in found if isinstance(one, BaseException)]
+    assert isinstance(raised, error)
+    assert isinstance(raised.__cause__, RemoteTraceback)
+    expected = pull_all(around(elsewhere.stream(N, PLACES[place], elsewhere.raise_it))())
+    assert [one if isinstance(one, int) else "error" for one in found] == [
+        one if isinstance(one, int) else "error" for one in expected
+    ]
+    with pytest.raises(error, match=message):
+        raise raised
+
+
+def test_an_error_is_there_when_the_consumer_gets_to_it():
+    stream = parallel(around(elsewhere.stream(N, 3, elsewhere.raise_it)), 3)()
+    pulls(stream, 6 * 3 + 2)
+    with Took() as took, pytest.raises(Fault):
+        next(stream)
+    assert took.seconds < 0.2
+    stream.close()
+
+
+def test_a_factory_that_does_not_open_is_left_out_as_it_is_here():
+    mux = shuffled_mux([elsewhere.not_opening, elsewhere.stream(N, -1, None)], on_exhausted="drop", seed=1)
+    with parallel(mux, 3)() as stream:
+        assert shown(outcomes(stream)) == shown(outcomes(mux()))
+
+
+class Unreadable:
+    """Pickles, and raises where it is unpickled."""
+
+    def __call__(self):
+        yield 0
+
+    def __reduce__(self):
+        return elsewhere.raise_it, ()
+
+
+def test_a_factory_that_does_not_unpickle_is_an_error_at_the_first_item():
+    stream = parallel(around(Unreadable()), 3)()
+    with pytest.raises(Fault) as raised:
+        next(stream)
+    assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert list(stream) == []
+
+
+def test_an_item_that_does_not_pickle_is_an_error_in_its_place():
+    found = pull_all(parallel(around(lambda: iter([0, threading.Lock(), 2])), 2)())
+    (raised,) = [one for one in found if isinstance(one, WorkerError)]
+    assert "lock" in str(raised)
+    assert "does not pickle" in str(raised)
+    assert [one for one in found if one is not raised] == list(around(lambda: iter([0, 2]))())[:-1] or len(found) == 63
+
+
+@pytest.fixture(params=[False, True], ids=["linux", "portable"])
+def means(request, monkeypatch):
+    """By what Linux has, and by what every system has."""
+    monkeypatch.setattr(launch, "portable", request.param)
+
+
+@pytest.mark.usefixtures("means")
+@pytest.mark.parametrize("kind", DEATHS)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_worker_that_dies_once_is_replaced(kind, place, tmp_path):
+    fault, _ = DEATHS[kind]
+    mux = around(elsewhere.stream(N, PLACES[place], fault, str(tmp_path / "once")))
+    assert list(parallel(mux, 3)()) == healthy(N)
+
+
+@pytest.mark.parametrize("kind", DEATHS)
+def test_a_worker_that_dies_again_and_again_ends_that_stream_only(kind):
+    fault, message = DEATHS[kind]
+    found = pull_all(parallel(around(elsewhere.stream(N, 5, fault)), 3, max_restarts=1)())
+    (raised,) = [one for one in found if isinstance(one, WorkerDied)]
+    with pytest.raises(WorkerDied, match=rf"factories\[2\], stream\(12, 5, .*died 2 times at call 5 .*{message}"):
+        raise raised
+    assert found.index(raised) == healthy(6).index(5) + 2
+    found.remove(raised)
+    assert found == healthy(5)
+
+
+def test_after_a_kill_the_next_item_is_there_within_a_second():
+    mux = shuffled_mux([elsewhere.draws(k, 10**6) for k in range(6)], seed=1)
+    with parallel(mux, 3)() as stream:
+        found = pulls(stream, 100)
+        for pid in descendants(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        with Took() as took:
+            found += pulls(stream, 3000)
+        assert took.seconds < 2  # three new workers, and a thousand items replayed in each
+    assert found == pulls(mux(), 3100)
+
+
+def test_workers_that_are_killed_all_the_time_lose_and_double_nothing():
+    mux = stochastic_mux([elsewhere.draws(k, 10**6) for k in range(100)], 8, 20, seed=1)
+    over = threading.Event()
+
+    def kill():
+        while not over.wait(0.3):
+            for pid in sorted(descendants(os.getpid()))[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with parallel(mux, 3)() as stream:
+            found = []
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                found += pulls(stream, 500)
+    finally:
+        over.set()
+        killer.join()
+    assert found == pulls(mux(), len(found))
+
+
+@pytest.mark.parametrize("way", ["close", "drop", "interrupt"])
+@pytest.mark.parametrize("how", STUCK)
+def test_stuck_workers_are_gone_when_the_consumer_is(how, way, capfd):
+    """Each worker is stuck in a stream of its own."""
+    stream = parallel(round_robin_mux([elsewhere.stuck(3, STUCK[how]) for _ in range(3)]), 3)()
+    assert pulls(stream, 9) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    time.sleep(0.2)
+    started = descendants(os.getpid())
+    assert len(started) >= 3
+    with Took() as took:
+        if way == "interrupt":
+            with pytest.raises(KeyboardInterrupt):
+                interrupted(stream.__next__, 0.1)
+        if way != "drop":
+            stream.close()
+        del stream
+        gc.collect()
+        while any(map(lives, started)) and time.perf_counter() - took.start < 2:
+            time.sleep(0.005)
+    assert took.seconds < 0.1 * (way == "interrupt") + 0.25 + 0.5
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("engine", ["process", "thread"])
+def test_an_interrupted_next_costs_no_item(engine):
+    """It is a draw that is interrupted, as it is where streams run here; no stream loses an item or has one twice."""
+    stream = parallel(shuffled_mux([elsewhere.numbered(k, 0.02) for k in range(6)], seed=1), 3, engine=engine)()
+    found, interrupts = [], 0
+    for seconds in itertools.cycle([0.003, 0.011, 0.05]):
+        try:
+            interrupted(lambda: found.extend(itertools.islice(stream, 20)), seconds)
+        except KeyboardInterrupt:
+            interrupts += 1
+        if len(found) > 200:
+            break
+    stream.close()
+    assert interrupts > 20
+    for k in range(6):
+        mine = [i for which, i in found if which == k]
+        assert mine == list(range(len(mine)))
+
+
+def test_workers_end_with_a_consumer_that_is_killed():
+    program = program_of("""
+import elsewhere
+from pescador_fn import parallel, round_robin_mux
+stream = parallel(round_robin_mux([elsewhere.stuck(3, elsewhere.spinning) for _ in range(3)]), 3)()
+print(next(stream), flush=True)
+list(stream)
+""")
+    program.stdout.readline()
+    time.sleep(0.3)
+    started = descendants(program.pid)
+    assert len(started) >= 3
+    program.kill()
+    with Took() as took:
+        while any(map(lives, started)) and time.perf_counter() - took.start < 3:
+            time.sleep(0.01)
+    assert took.seconds < 2
+    program.communicate()
+
+
+def test_errors_of_finally_blocks_are_raised():
+    def closing():
+        try:
+            yield from range(3)
+        finally:
+            raise Fault("late")
+
+    here = pull_all(stochastic_mux([closing] * 3, 2, 2, dist="constant", mode="exhaustive", seed=1)())
+    there = pull_all(parallel(stochastic_mux([closing] * 3, 2, 2, dist="constant", mode="exhaustive", seed=1), 2)())
+    assert shown(there) == shown(here)
+    stream = parallel(chain_mux([closing]), 2)()
+    next(stream)
+    with pytest.raises(Fault, match="late"):
+        stream.close()
+
+
+@pytest.mark.parametrize("engine", ["process", "thread"])
+def test_a_stream_that_is_open_at_a_shutdown_says_so(engine):
+    stream = parallel(shuffled_mux([elsewhere.draws(k, 10**6) for k in range(4)], seed=1), 2, engine=engine)()
+    pulls(stream, 10)
+    shutdown()
+    with pytest.raises(RuntimeError, match="ended by shutdown"):
+        pulls(stream, 10**5)
+    stream.close()
+
+
+def test_a_forked_child_does_not_use_its_parents_workers():
+    mux = shuffled_mux([elsewhere.draws(k, 10**6) for k in range(4)], seed=1)
+    stream = parallel(mux, 2)()
+    head = pulls(stream, 10)
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            pulls(stream, 10**5)
+        except RuntimeError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert b"before a fork" in os.read(read, 1000)
+    os.close(read)
+    os.close(write)
+    assert head + pulls(stream, 500) == pulls(mux(), 510)
+    stream.close()
+
+
+def test_a_stuck_thread_is_left_behind():
+    free = threading.Event()
+
+    def waiting():
+        yield 0
+        free.wait()
+
+    stream = parallel(chain_mux([waiting, waiting]), 2, engine="thread")()
+    next(stream)
+    with Took() as took:
+        stream.close()
+    free.set()
+    assert took.seconds < 0.6
+    assert Path("/proc/self").exists()
