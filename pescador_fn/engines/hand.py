@@ -36,6 +36,7 @@ class Hand(Outbox):
         self.tags: list[int] = []  # whose the rows are
         self.events: list[Any] = []
         self.crew: Crew = Crew(units, self)
+        self.unsent: Any = None  # what closing a stream has raised, where the parent stopped before it heard of it
 
     def run(self) -> None:
         """Do as the parent says until it says no more."""
@@ -120,4 +121,5 @@ class Hand(Outbox):
 
     def drop(self) -> bool:
         self.tags.clear()
+        self.unsent = next((value for word, _, value in self.events if word == "closed" and value), None)
         return super().drop()

@@ -319,6 +319,7 @@ def until_stopped(workers: list[Worker]) -> list[BaseException | None]:
 
 
 def _until_stopped(worker: Worker, until: float) -> BaseException | None:
+    error: BaseException | None = None
     try:
         while (left := until - time.monotonic()) > 0:
             message = worker.take()
@@ -330,9 +331,12 @@ def _until_stopped(worker: Worker, until: float) -> BaseException | None:
                 continue
             for ref in refs_in(runs):
                 worker.reader.free(ref)
+            if word == "items" and len(extra) == 3:  # of several streams, with what has happened to them
+                found = [told(value, worker) for event, _, value in extra[2] if event == "closed" and value]
+                error = next(iter(found), error)
             if word in ("idle", "end", "failed"):
                 late, worker.stamps = extra
-                error = told(late, worker)
+                error = error or told(late, worker)
                 pool.give_back(worker)
                 return error
     except Gone:

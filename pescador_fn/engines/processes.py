@@ -79,7 +79,7 @@ class _Process(Hand):
     def take(self) -> bool:
         """Take in every message that is there; whether there was one."""
         found = False
-        while self.worker is not None and (message := self.worker.take()) is not None:
+        while self.worker is not None and not self.worker.ended and (message := self.worker.take()) is not None:
             found = True
             number, word, runs, extra, body = message
             worker = self.worker
@@ -205,7 +205,7 @@ class Processes(Hands):
             worker.control.flags[0] = Control.GO
 
     def take(self) -> bool:
-        return any(hand.take() for hand in self.processes)
+        return sum([hand.take() for hand in self.processes]) > 0
 
     def _wait(self) -> None:
         """Until there is a message, or a worker is dead, at most for a while."""

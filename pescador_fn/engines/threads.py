@@ -169,7 +169,7 @@ class Threads(Hands):
         self.bell.awaited = False
 
     def take(self) -> bool:
-        return any(hand.take() for hand in self.threads)
+        return sum([hand.take() for hand in self.threads]) > 0
 
     def stop(self) -> None:
         lanes = [hand.lane for hand in self.threads if hand.lane is not None]

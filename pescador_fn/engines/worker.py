@@ -110,9 +110,10 @@ class Worker:
         hand = Hand(self, number, muxes, max_bytes, held)
         hand.run()
         late = _close(hand.crew)
+        told = hand.unsent or (late and self._told(late))
         hand = muxes = None  # type: ignore[assignment]
         self.slabs.trim()
-        self.send(number, "idle", None, (late and self._told(late), self._stamps()))
+        self.send(number, "idle", None, (told, self._stamps()))
 
     def _told(self, error: BaseException) -> tuple[list[Any], bytes]:
         return pack([raised(Encoder(self.slabs), error)])
