@@ -18,6 +18,7 @@ from benchmarks import (
     out_of_core,
     peers,
     resume,
+    soak,
     working_set,
 )
 from benchmarks.measure import QUICK, Effort
@@ -48,12 +49,16 @@ REPORT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["soak"], help="ten million items from workers that are killed")
     parser.add_argument("--only", action="append", choices=TOPICS, help="one topic; may be given again")
     parser.add_argument("--quick", action="store_true", help="short slices, few rounds, no slow peers")
     parser.add_argument("--output", type=Path, help="where to write; a full run writes docs/benchmarks.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # temporary files are removed
 
+    if options.what == "soak":
+        soak.main(200_000 if options.quick else 10_000_000)
+        return
     effort = QUICK if options.quick else Effort()
     names = [name for name in TOPICS if not options.only or name in options.only]
     with tempfile.TemporaryDirectory(prefix="benchmarks_") as cache:

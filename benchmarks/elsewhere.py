@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ import pescador_fn
 from benchmarks import peers
 from benchmarks.measure import Effort, Figure, Missing, Outcome, Timing, figure, race, ratio, why
 from benchmarks.report import OURS, Bar, Table, Topic, number
+from benchmarks.several import several
+from benchmarks.soak import workers
 from benchmarks.sources import forever
 from pescador_fn import parallel, prefetch, shutdown
 
@@ -190,10 +191,7 @@ def recovery(rounds: int) -> Figure:
     stream = parallel(range(10**9).__iter__)()
     deque(islice(stream, 100_000), maxlen=0)
     for _ in range(rounds):
-        tasks = Path("/proc/self/task").iterdir()
-        pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-        worker = next(pid for pid in pids if b"pescador_fn" in Path(f"/proc/{pid}/cmdline").read_bytes())
-        os.kill(worker, signal.SIGKILL)
+        os.kill(workers()[0], signal.SIGKILL)
         before, longest = next(stream), 0.0
         for _ in range(100_000):  # what was on its way comes first, then the wait
             start = time.perf_counter()
@@ -220,7 +218,7 @@ def _spent(outcome: Outcome) -> str:
 
 
 def elsewhere(effort: Effort) -> Topic:
-    """One worker, the peers', and a thread."""
+    """One worker, the peers', a thread, and several workers."""
     bars: list[Bar] = []
     rows: list[list[str]] = []
     for case in CASES:
@@ -251,15 +249,18 @@ def elsewhere(effort: Effort) -> Topic:
     ]
     shutdown()
     bars += threads(effort)
+    shared, cheap = several(effort)
+    bars += shared
     text = (
         "One worker process that runs the whole stream; by the clock, since two processes share the work. A small dict "
         "is 16 floats and an array without dimensions; the consumer drops what it gets. In each round everyone opens a "
         "stream and sees it to its end; the middle three quarters are timed. torch is given tensors, which it moves "
         "through shared memory, and no batches; grain its arrays. Processor time is that of the consumer and the "
-        "worker together."
+        "worker together. Where several workers share the streams of a mux, rates are by the clock over thousands of "
+        "items, of one run each; what sleeps leaves the processor to the others, so that more workers than cores count."
     )
     title = "Items a second or megabytes a second by the clock, and processor time an item."
-    return Topic("Elsewhere", text, bars, [Table(title, ["", "", "rate", "processor time"], rows)])
+    return Topic("Elsewhere", text, bars, [Table(title, ["", "", "rate", "processor time"], rows), cheap])
 
 
 def threads(effort: Effort) -> list[Bar]:
@@ -283,36 +284,3 @@ def threads(effort: Effort) -> list[Bar]:
         Bar("`prefetch(256)`, small items: processor time an item", spent, "µs", most=2),
         Bar("`prefetch(256)`, small items: an item, by the clock", figure(taken[1:]), "µs", most=2),
     ]
-
-
-def soak(minutes: float = 5.0, n: int = 10_000_000) -> None:
-    """Ten million items, a worker killed every few seconds: ``python -m benchmarks.elsewhere``."""
-    kills, waits = 0, []
-    start = kill_at = time.perf_counter()
-    stream = parallel(range(n).__iter__)()
-    expected = 0
-    while expected < n and time.perf_counter() - start < minutes * 60:
-        before = time.perf_counter()
-        got = list(islice(stream, 10_000))
-        waits.append(time.perf_counter() - before)
-        if got != list(range(expected, expected + len(got))) or not got:
-            raise SystemExit(f"lost or doubled after item {expected}")
-        expected += len(got)
-        if time.perf_counter() - kill_at > 2:
-            kill_at = time.perf_counter()
-            for task in Path("/proc/self/task").iterdir():
-                for pid in (task / "children").read_text().split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-                        kills += 1
-    stream.close()
-    shutdown()
-    took = time.perf_counter() - start
-    sys.stdout.write(
-        f"{expected:,} items, every one once and in order; {kills} workers killed; {took:.0f} s; "
-        f"10,000 items in {statistics.median(waits) * 1e3:.0f} ms, at most {max(waits) * 1e3:.0f} ms\n"
-    )
-
-
-if __name__ == "__main__":
-    soak()
