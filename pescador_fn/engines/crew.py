@@ -10,6 +10,9 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import compress
+from operator import not_
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pescador_fn.below import begin, open_at
@@ -97,7 +100,10 @@ class Crew:
         self.out = out
         self.tasks: deque[int] = deque()
         self.active: dict[int, _Active] = {}
-        self.wanted: int = 0  # what the parent waits for, 0 for nothing
+        self.wanted: int = 0  # what the parent waits for and has not been made, 0 for nothing
+        self.hurry: bool = False  # whether it has been made just now
+        self.opening_s: float = 0.0  # how long an opening takes, about
+        self.pulling_s: float = 0.0  # and a call
 
     def obey(self, word: str, what: Any) -> None:
         """Do as the parent says."""
@@ -110,6 +116,8 @@ class Crew:
                 self.tasks.remove(what)
                 self.tasks.appendleft(what)
                 self.wanted = what
+            else:
+                self.hurry = True
         elif word == "drop":
             active = self.active.pop(what, None)
             if active is not None:
@@ -127,11 +135,17 @@ class Crew:
             return False
         if self.tasks[0] != which:  # something else is wanted by now
             return True
+        if active.items is None and which != self.wanted and self._puts_off():
+            return True
+        start = perf_counter()
         self._next()
         try:
             if active.items is None:
                 active.open(self.units[order.path])
-                out.event("opened", which)
+                opened = perf_counter()
+                self.opening_s += (opened - start - self.opening_s) / 4
+                start = opened
+                out.event("opened", which, self.opening_s / self.pulling_s if self.pulling_s else None)
         except BaseException as error:
             self.active.pop(which)
             out.event("failed", which)
@@ -150,6 +164,7 @@ class Crew:
         else:
             out.item(which, item)
         active.calls += 1
+        self.pulling_s += (perf_counter() - start - self.pulling_s) / 16
         if active.calls == order.quota:
             self.active.pop(which)
             self._close(which, active)
@@ -159,9 +174,21 @@ class Crew:
                 out.event("note", which, note)
         return True
 
+    def _puts_off(self) -> bool:
+        """Whether the calls of the streams that are open come before an opening, since all take less time than it."""
+        if self.opening_s < 0.001:
+            return False  # to look would take longer
+        active = self.active
+        ready = [which in active and active[which].items is not None for which in self.tasks]
+        if not 0 < sum(ready) * self.pulling_s < self.opening_s:
+            return False
+        first = compress(self.tasks, ready)
+        self.tasks = deque([*first, *compress(self.tasks, map(not_, ready))])
+        return True
+
     def _next(self) -> None:
         if self.tasks.popleft() == self.wanted:
-            self.wanted = 0
+            self.wanted, self.hurry = 0, True
 
     def _close(self, which: int, active: _Active) -> None:
         """Close a stream, and say so, with what that has raised."""

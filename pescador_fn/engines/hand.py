@@ -56,7 +56,8 @@ class Hand(Outbox):
                         self.hear(socket.recv_multipart())
                 if (self.made > self.limit and not self.wait()) or not crew.turn():
                     break
-                if self.is_due() or (flags[0] and not crew.wanted):  # what is waited for has been made
+                if crew.hurry or self.is_due():
+                    crew.hurry = False
                     self.flush()
         self.drop()
 

@@ -27,13 +27,14 @@ class Hand:
         self.children: dict[int, Remote[Any]] = {}
         self.count: int = 0  # streams so far
         self.unopened: int = 0
+        self.opening: float = 8.0  # calls that take as long as an opening
         self.asked: int = 0  # calls listed
         self.came: int = 0  # calls received
 
     @property
-    def load(self) -> tuple[int, int]:
-        """How much it has to do: streams to open, calls to make."""
-        return self.unopened, self.asked - self.came
+    def load(self) -> int:
+        """How much it has to do, in calls; opening a stream counts as many as it takes the time of."""
+        return self.asked - self.came + int(self.opening * self.unopened)
 
     # What it is told.
 
@@ -85,6 +86,8 @@ class Hand:
         """What has happened to a stream."""
         if word in ("opened", "failed"):
             self.unopened -= not child.opened
+            if word == "opened" and value is not None:
+                self.opening = 1 + value
             if word == "opened" or child.opened:
                 child.opened = True
             else:

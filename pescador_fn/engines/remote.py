@@ -33,7 +33,7 @@ __all__ = ["Ahead", "Part", "Remote"]
 
 T = TypeVar("T")
 
-FIRST, MOST = 256, 1024  # draws that are foreseen, at first and later
+FIRST, MOST = 1024, 4096  # draws that are foreseen, at first and later
 MOST_AHEAD = 32  # streams, where nothing else is said
 
 
