@@ -244,7 +244,14 @@ def test_errors_of_finally_blocks_are_raised():
     here = pull_all(stochastic_mux([closing] * 3, 2, 2, dist="constant", mode="exhaustive", seed=1)())
     there = pull_all(parallel(stochastic_mux([closing] * 3, 2, 2, dist="constant", mode="exhaustive", seed=1), 2)())
     assert shown(there) == shown(here)
-    stream = parallel(chain_mux([closing]), 2)()
+
+    def endless():
+        try:
+            yield from itertools.count()
+        finally:
+            raise Fault("late")
+
+    stream = parallel(chain_mux([endless]), 2)()
     next(stream)
     with pytest.raises(Fault, match="late"):
         stream.close()
