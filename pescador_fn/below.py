@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 from pescador_fn.errors import show
 from pescador_fn.legible import named
+from pescador_fn.replaying import catch_up
 from pescador_fn.running import EMPTY, FOREVER, Running
 from pescador_fn.seeds import Place, Root
-from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver, catch_up, plain
+from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver, plain
 
 __all__ = [
     "SURE",

@@ -7,16 +7,19 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pescador_fn.below import Stage
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import map_items
 from pescador_fn.legible import named
+from pescador_fn.replaying import replay
 from pescador_fn.running import EMPTY, FOREVER, close_all
 from pescador_fn.seeds import Place, check_seed
-from pescador_fn.state import Loader, Saver, replay
+
+if TYPE_CHECKING:
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["label", "lift", "seeded"]
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pescador_fn import drawing, shutdown
+from pescador_fn.engines import launch
 
 settings.register_profile(
     "suite",
@@ -92,11 +93,12 @@ def belongings():
 
 @pytest.fixture
 def nothing_left():
-    """Fails a test that leaves anything behind, once it has shut the workers down."""
+    """Fails a test that takes more than a minute, or leaves anything behind once the workers have been shut down."""
     shutdown()
     gc.collect()
     before = belongings()
-    yield
+    with within(60):
+        yield
     shutdown()
     gc.collect()
     until = time.monotonic() + 2
@@ -113,3 +115,9 @@ def more_than(before):
         if more:
             found[kind] = more
     return found
+
+
+@pytest.fixture(params=[False, True], ids=["linux", "portable"])
+def means(request, monkeypatch):
+    """By what Linux has, and by what every system has."""
+    monkeypatch.setattr(launch, "portable", request.param)

@@ -15,7 +15,7 @@ import elsewhere
 import nbformat
 import numpy as np
 import pytest
-from conftest import children, within
+from conftest import children
 from strategies import outcomes, pulls
 from test_wire import same
 
@@ -38,23 +38,11 @@ from pescador_fn import (
     take,
 )
 from pescador_fn.curried import pipe
-from pescador_fn.engines import launch, pool
+from pescador_fn.engines import pool
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 ROOT = Path(pescador_fn.__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def not_for_ever():
-    with within(60):
-        yield
-
-
-@pytest.fixture(params=[False, True], ids=["linux", "portable"])
-def means(request, monkeypatch):
-    """By what Linux has, and by what every system has."""
-    monkeypatch.setattr(launch, "portable", request.param)
 
 
 def in_thread(factory):
@@ -240,6 +228,23 @@ def test_what_does_not_pickle_is_said_when_it_runs():
 
 def noted(path):
     return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.usefixtures("means")
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_is_shared_takes_no_room_in_the_shared_memory_of_the_system(n_workers):
+    """So a container with 1 MB of it will do."""
+
+    def free():
+        found = os.statvfs("/dev/shm")
+        return found.f_bfree, os.listdir("/dev/shm")
+
+    before = free()
+    mux = round_robin_mux([elsewhere.arrays(3, 4_000_000), elsewhere.arrays(3, 4_000_000)])
+    with parallel(mux, n_workers)() as stream:
+        held = pulls(stream, 4)
+        assert free() == before
+    assert [row["k"] for row in held] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("engine", ["process", "thread"])

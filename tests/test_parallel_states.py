@@ -5,7 +5,6 @@ import time
 
 import elsewhere
 import pytest
-from conftest import within
 from strategies import outcomes
 
 from pescador_fn import (
@@ -27,12 +26,6 @@ from pescador_fn import (
 from pescador_fn.engines import notes
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-
-
-@pytest.fixture(autouse=True)
-def not_for_ever():
-    with within(60):
-        yield
 
 
 def in_thread(factory):

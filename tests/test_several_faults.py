@@ -11,10 +11,9 @@ from pathlib import Path
 
 import elsewhere
 import pytest
-from conftest import within
+from crashes import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
 from elsewhere import Fault
 from strategies import outcomes, pulls, shown
-from test_parallel_faults import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
 
 from pescador_fn import (
     WorkerDied,
@@ -26,19 +25,12 @@ from pescador_fn import (
     shutdown,
     stochastic_mux,
 )
-from pescador_fn.engines import launch
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 N = 12
 PLACES = {"before": 0, "middle": 7, "after": N}
-
-
-@pytest.fixture(autouse=True)
-def not_for_ever():
-    with within(60):
-        yield
 
 
 def around(faulty, n_good=5):
@@ -107,12 +99,6 @@ def test_an_item_that_does_not_pickle_is_an_error_in_its_place():
     assert "lock" in str(raised)
     assert "does not pickle" in str(raised)
     assert [one for one in found if one is not raised] == list(around(lambda: iter([0, 2]))())[:-1] or len(found) == 63
-
-
-@pytest.fixture(params=[False, True], ids=["linux", "portable"])
-def means(request, monkeypatch):
-    """By what Linux has, and by what every system has."""
-    monkeypatch.setattr(launch, "portable", request.param)
 
 
 @pytest.mark.usefixtures("means")

@@ -8,7 +8,6 @@ import time
 import elsewhere
 import numpy as np
 import pytest
-from conftest import within
 from strategies import outcomes, pulls, shown, through_json
 
 from pescador_fn import (
@@ -34,12 +33,6 @@ from pescador_fn.foresight import foresee
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 WEIGHTS = [5, 1, 3, 0, 2, 4, 1, 2]
-
-
-@pytest.fixture(autouse=True)
-def not_for_ever():
-    with within(60):
-        yield
 
 
 def streams():

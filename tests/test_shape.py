@@ -626,14 +626,18 @@ def test_seeded():
 
 def test_every_module_imports_downwards():
     """What a module imports of the package does not import it."""
-    files = {path.stem: path for path in Path(pescador_fn.__file__).parent.glob("[!_]*.py")}
+    root = Path(pescador_fn.__file__).parent
+    files = {f"pescador_fn.{path.stem}": path for path in root.glob("[!_]*.py")}
+    files |= {f"pescador_fn.engines.{path.stem}": path for path in root.glob("engines/[!_]*.py")}
+    files["pescador_fn.engines"] = root / "engines" / "__init__.py"
     uses = {}
     for name, path in files.items():
         uses[name] = set()
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pescador_fn"):
-                found = node.module.split(".")[1:2] or [alias.name for alias in node.names]
-                uses[name].update(set(found) & set(files))
+            if isinstance(node, ast.ImportFrom):
+                uses[name] |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & set(files)
+            elif isinstance(node, ast.Import):
+                uses[name] |= {alias.name for alias in node.names} & set(files)
     names = list(files)
     done = set()
     while len(done) < len(names):

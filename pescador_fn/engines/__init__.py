@@ -1,11 +1,12 @@
 """Work elsewhere: a factory that runs in another process or thread, and yields what it yields.
 
     columns, encoder, wire    how items cross         slabs    shared memory
-    launch    how a process begins and ends   worker   what it runs
+    launch    how a process begins and ends   worker   what it runs (line: its end of the socket)
+    child     a worker as its parent sees it  ending   how streams and workers end
     outbox    when they are sent              delivery what has come
     pool      worker processes, kept warm     process  a stream in one of them
-    thread    a stream in a thread            notes    where it stood, for states
-    split     what several workers can share  team     the workers, and the streams that are ahead (remote)
+    thread    a stream in a thread (lane)     notes    where it stood, for states
+    split     what several workers can share  team     the workers, and their streams (remote, ahead)
     hands     workers (processes, threads)    crew     what one of them runs (hand: in a process)
 
 (The package is not named after its function: ``pescador_fn.parallel`` is that function.) The engines are imported when
@@ -29,7 +30,6 @@ __all__ = ["parallel", "prefetch", "shutdown"]
 T = TypeVar("T")
 
 MAX_BYTES = 256_000_000
-MAX_RESTARTS = 3
 
 
 def _run_parallel(node: Node[T], place: Place) -> Running[T]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from pescador_fn.below import begin, open_at
 from pescador_fn.engines.notes import Note, Pace, stand
 from pescador_fn.factory import check_part
+from pescador_fn.replaying import catch_up
 from pescador_fn.running import Running, close_all
-from pescador_fn.state import catch_up
 
 if TYPE_CHECKING:
     from pescador_fn.engines.split import Path, Unit

@@ -19,8 +19,8 @@ from pescador_fn.engines.wire import pack, row_bytes
 
 if TYPE_CHECKING:
     from pescador_fn.engines.columns import Row
+    from pescador_fn.engines.line import Line
     from pescador_fn.engines.split import Path, Unit
-    from pescador_fn.engines.worker import Worker
 
 __all__ = ["Hand"]
 
@@ -30,7 +30,7 @@ LISTEN_S = 0.0002  # how long it does not listen while it has something to do
 class Hand(Outbox):
     """The streams of one worker."""
 
-    def __init__(self, worker: Worker, number: int, units: dict[Path, Unit], max_bytes: int, held: int) -> None:
+    def __init__(self, worker: Line, number: int, units: dict[Path, Unit], max_bytes: int, held: int) -> None:
         super().__init__(worker, number, max_bytes)
         self.made: int = held  # what the parent has of a worker before this one, and has not delivered
         self.tags: list[int] = []  # whose the rows are

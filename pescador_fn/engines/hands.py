@@ -1,22 +1,34 @@
-"""The worker processes of a team, as the parent talks to them.
+"""The workers of a team, as the parent talks to them: what processes and threads have in common.
 
-not begun ──▶ borrowed ── hello ──▶ told the factory ──▶ told what to open and pull … ──▶ stopped, given back
-▲                        │ dies, is stuck, or a signal came in between
-└── its streams, from where they were delivered ──┘
+    open, pull, want, drop ──▶ commands ──▶ …          … ──▶ outcomes, events ──▶ the streams that they are of
+
+A stream is with one worker from its opening to its end.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pescador_fn.engines.crew import Order
 from pescador_fn.engines.notes import keep, newest
 
 if TYPE_CHECKING:
     from pescador_fn.engines.remote import Remote
-    from pescador_fn.engines.team import Team
+    from pescador_fn.engines.split import Path, Unit
+    from pescador_fn.factory import Node
+    from pescador_fn.seeds import Place
 
-__all__ = ["Hand", "Hands"]
+__all__ = ["Hand", "Hands", "Host"]
+
+
+class Host(Protocol):
+    """Whose workers they are: a ``Team``."""
+
+    node: Node[Any]
+    place: Place
+    units: dict[Path, Unit]
+    cut: bool
+    failure: BaseException | None
 
 
 class Hand:
@@ -84,16 +96,16 @@ class Hand:
 
     def note(self, child: Remote[Any], word: str, value: Any) -> None:
         """What has happened to a stream."""
-        if word in ("opened", "failed"):
+        if word == "opened":
             self.unopened -= not child.opened
-            if word == "opened" and value is not None:
+            child.opened = True
+            if value is not None:
                 self.opening = 1 + value
-            if word == "opened" or child.opened:
-                child.opened = True
-            else:
-                child.failing = True
-            if word == "failed" and child.opened:  # it opened before: it is not the same
-                child.length = child.received + 1
+        elif word == "failed" and child.opened:  # it opened before, so it is not the same
+            child.length = child.received + 1
+        elif word == "failed":
+            self.unopened -= 1
+            child.failing = True
         elif word == "ended":
             child.length = value
             child.ahead.stale = True
@@ -127,13 +139,14 @@ class Hand:
             if child.over and not child.closed:  # it was let go
                 child.closed = True
                 child.ahead.dropped -= not child.adopted
-            elif child.complete or (child.failing and child.outcomes):
+                continue
+            self.children[which] = child
+            if child.complete or (child.failing and child.outcomes):
                 child.closed = True
             else:
                 child.closed = child.failing = False
                 child.listed, child.wanted = child.received, -1
                 child.ahead.stale = True
-                self.children[which] = child
                 self.unopened += not child.opened
                 self.commands.append(("open", self.order(child)))
 
@@ -141,8 +154,8 @@ class Hand:
 class Hands:
     """All workers of a team."""
 
-    def __init__(self, team: Team) -> None:
-        self.team = team
+    def __init__(self, team: Host) -> None:
+        self.team: Host = team
         self.all: list[Hand] = []
 
     def prepare(self) -> None:

@@ -19,7 +19,7 @@ from pescador_fn.errors import WorkerError, show
 
 if TYPE_CHECKING:
     from pescador_fn.engines.columns import Row
-    from pescador_fn.engines.worker import Worker
+    from pescador_fn.engines.line import Line
 
 __all__ = ["LOOK_MS", "Outbox", "unpicklable"]
 
@@ -34,7 +34,7 @@ LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be los
 class Outbox:
     """The rows of one stream, or of the streams of one mux."""
 
-    def __init__(self, worker: Worker, number: int, max_bytes: int) -> None:
+    def __init__(self, worker: Line, number: int, max_bytes: int) -> None:
         self.worker = worker
         self.encoder: Encoder = Encoder(worker.slabs)
         self.number = number

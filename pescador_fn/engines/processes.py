@@ -1,30 +1,28 @@
 """The worker processes of a team.
 
-not begun ──▶ borrowed ── hello ──▶ told the factory ──▶ told what to open and pull … ──▶ stopped, given back
-▲                        │ dies, is stuck, or a signal came in between
-└── its streams, from where they were delivered ──┘
+    not begun ──▶ borrowed ── hello ──▶ told the factory ──▶ told what to open and pull … ──▶ stopped, given back
+                      ▲                        │ dies, is stuck, or a signal came in between
+                      └── its streams, from where they were delivered ──┘
+
+A stream in whose call a worker has died again and again is over; the others of that worker go on.
 """
 
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zmq
 
 import pescador_fn.engines.pool as pool
-from pescador_fn.engines import MAX_RESTARTS
-from pescador_fn.engines.hands import Hand, Hands
+from pescador_fn.engines.child import LOOK_S, Gone, Worker
+from pescador_fn.engines.ending import MAX_RESTARTS, ask_to_stop, cause, check_importing, told, until_stopped
+from pescador_fn.engines.hands import Hand, Hands, Host
 from pescador_fn.engines.pickling import dump
-from pescador_fn.engines.pool import Gone, Worker
-from pescador_fn.engines.process import ask_to_stop, cause, check_importing, told, until_stopped
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.wire import Raised, unpack
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
-
-if TYPE_CHECKING:
-    from pescador_fn.engines.team import Team
 
 __all__ = ["Processes"]
 
@@ -168,7 +166,7 @@ class _Process(Hand):
 class Processes(Hands):
     """All workers of a team."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: Host) -> None:
         super().__init__(team)
         options = team.node.options
         self.restarts: int = MAX_RESTARTS if options["max_restarts"] is None else options["max_restarts"]
@@ -217,7 +215,7 @@ class Processes(Hands):
                 self.poller.register(hand.worker.socket, zmq.POLLIN)
                 if hand.worker.pidfd >= 0:
                     self.poller.register(hand.worker.pidfd, zmq.POLLIN)
-        found = dict(self.poller.poll(int(pool.LOOK_S * 1000)))
+        found = dict(self.poller.poll(int(LOOK_S * 1000)))
         for hand in hands:
             worker = hand.worker
             assert worker is not None

@@ -17,8 +17,8 @@ import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pescador_fn.below import begin
+from pescador_fn.engines.ahead import Ahead, Part
 from pescador_fn.engines.notes import ABOUT
-from pescador_fn.engines.remote import Ahead, Part, Remote
 from pescador_fn.engines.split import Path, Split, Unit, rebuilt, units
 from pescador_fn.factory import Node, Parts
 from pescador_fn.running import Behind, Running, flow
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pescador_fn.engines.hands import Hand, Hands
+    from pescador_fn.engines.remote import Remote
     from pescador_fn.seeds import Place
 
 __all__ = ["Shared", "Team"]
@@ -46,6 +47,7 @@ class Team:
     def __init__(self, node: Node[Any], place: Place, hands: type[Hands]) -> None:
         self.node = node
         self.place = place
+        self.n_workers: int = node.options["n_workers"]
         self.units: dict[Path, Unit] = dict(units(node.of))
         self.hands: Hands = hands(self)
         self.muxes: list[Ahead] = []

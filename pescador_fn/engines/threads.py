@@ -19,14 +19,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.crew import Crew
-from pescador_fn.engines.hands import Hand, Hands
-from pescador_fn.engines.thread import GRACE_S, Bell, size_of
+from pescador_fn.engines.hands import Hand, Hands, Host
+from pescador_fn.engines.lane import GRACE_S, SHUT, Bell, size_of
 from pescador_fn.engines.wire import Raised
 from pescador_fn.moment import BACKGROUND
 
 if TYPE_CHECKING:
     from pescador_fn.engines.split import Path, Unit
-    from pescador_fn.engines.team import Team
+
 
 __all__ = ["Threads", "shutdown"]
 
@@ -148,7 +148,7 @@ class _Thread(Hand):
 class Threads(Hands):
     """All threads of a team."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: Host) -> None:
         super().__init__(team)
         self.bell: Bell = Bell()
         n, max_bytes = team.node.options["n_workers"], team.node.options["max_bytes"]
@@ -190,7 +190,7 @@ def shutdown() -> None:
     """Stop every thread that can be stopped."""
     for hands in list(_open):
         if any(hand.lane is not None for hand in hands.threads):
-            hands.team.failure = RuntimeError("the stream was ended by shutdown(); call its factory again")
+            hands.team.failure = RuntimeError(SHUT)
             hands.stop()
 
 

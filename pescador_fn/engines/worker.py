@@ -21,15 +21,14 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import zmq
-
 import pescador_fn.engines.launch as launch
 from pescador_fn.below import begin
 from pescador_fn.engines.encoder import Encoder, raised
 from pescador_fn.engines.hand import Hand
+from pescador_fn.engines.line import Line
 from pescador_fn.engines.notes import Note, Pace, stand
 from pescador_fn.engines.outbox import Outbox, unpicklable
-from pescador_fn.engines.slabs import Control, Writer
+from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.split import units
 from pescador_fn.engines.wire import pack
 from pescador_fn.errors import ReplayMismatch
@@ -46,21 +45,12 @@ __all__ = ["main"]
 SINGLE = 16  # rows sent one by one before any is held back
 
 
-class Worker:
-    """The child's end of the socket and of the shared memory."""
+class Worker(Line):
+    """What the process does."""
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.control: Control = Control(told["memory"])
-        self.slabs: Writer = Writer(told["memory"], told["portable"])
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket: zmq.Socket[bytes] = self.context.socket(zmq.PAIR)
-        self.socket.set_hwm(0)
-        self.socket.linger = 1000
-        self.socket.connect(told["address"])
+        super().__init__(told)
         self.stamps: dict[str, tuple[int, int]] = {}
-
-    def send(self, number: int, word: str, runs: list[Any] | None = None, extra: Any = None, body: bytes = b"") -> None:
-        self.socket.send_multipart([pickle.dumps((number, word, runs or [], extra), 5), body])
 
     def serve(self) -> None:
         """Run streams until told to leave."""
@@ -153,7 +143,7 @@ class _Run(Outbox):
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Line,
         number: int,
         running: Running[Any],
         items: Iterator[Any],

@@ -1,0 +1,259 @@
+"""A worker process as its parent sees it: its socket, its memory, the pipe that ends it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pescador_fn.engines.launch as launch
+from pescador_fn.engines.slabs import Control, Reader, anonymous_file
+
+if TYPE_CHECKING:
+    import zmq
+
+__all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "end_sockets", "forget_all", "workers"]
+
+GRACE_S = 0.25  # for a stream to stop, before its worker is killed
+LOOK_S = 0.1  # how often a wait looks by itself whether the worker lives
+
+_lock = threading.Lock()
+_workers: list[weakref.ref[Worker]] = []  # no WeakSet: a signal in its callback would be printed
+_context: zmq.Context[zmq.Socket[bytes]] | None = None
+_names = 0
+
+
+class Gone(Exception):  # noqa: N818, an event rather than an error
+    """The worker has died."""
+
+
+def _new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The sockets' context: this library's own, never the instance that others share."""
+    global _context  # it ends with `shutdown`
+    import zmq  # not before the first process has been started, which takes longer
+
+    if _context is None:
+        _context = zmq.Context()
+    return _context
+
+
+class Worker:
+    """One child process, its socket, its memory, its pipe."""
+
+    def __init__(self) -> None:
+        global _names  # a counter
+        self.pid: int = os.getpid()  # whose worker it is
+        self.pipe: int = -1
+        self.memory: int = -1
+        self.pidfd: int = -1
+        self.socket: Any = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder: str | None = None
+        self.ended: bool = False
+        self.greeted: bool = False
+        self.idle_since: float = 0.0
+        self.stamps: dict[str, tuple[int, int]] = {}
+        self.number: int = 0  # of the stream that runs, counted up
+        with _lock:
+            _workers[:] = [ref for ref in _workers if ref() is not None] + [weakref.ref(self)]
+        try:
+            self._start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start(self) -> None:
+        global _names  # a counter
+        self.settings: launch.Settings = launch.settings()
+        portable = launch.portable
+        read, self.pipe = os.pipe()
+        try:
+            self.memory = anonymous_file(portable)
+            self.control: Control = Control(self.memory)
+            self.reader: Reader = Reader(self.memory)
+            self.process = launch.start(self.memory, read)
+        finally:
+            os.close(read)
+        if not portable and hasattr(os, "pidfd_open"):
+            self.pidfd = os.pidfd_open(self.process.pid)
+        import zmq  # while the child starts
+
+        self.dont_wait: int = zmq.DONTWAIT
+        self.again: type[zmq.Again] = zmq.Again
+        _names += 1
+        self.socket = _new_context().socket(zmq.PAIR)
+        self.socket.linger = 0
+        self.socket.set_hwm(0)
+        if portable:
+            self.folder = tempfile.mkdtemp(prefix="pescador_fn_")  # mode 0700
+            address = f"ipc://{self.folder}/{_names}"
+        else:
+            # Nobody but this child is let in: a pair takes the first that comes.
+            self.socket.setsockopt(zmq.IPC_FILTER_PID, self.process.pid)
+            address = f"ipc://@pescador_fn/{self.pid}/{_names}/{os.urandom(8).hex()}"
+        self.socket.bind(address)
+        self.poller: zmq.Poller = zmq.Poller()
+        self.poller.register(self.socket, zmq.POLLIN)
+        if self.pidfd >= 0:
+            self.poller.register(self.pidfd, zmq.POLLIN)
+        with suppress(BrokenPipeError):  # dead already, which the first wait finds
+            launch.tell(self.pipe, address, self.memory)
+
+    # Messages.
+
+    def send(self, *frames: bytes) -> None:
+        """Send, or raise `Gone`: a bound pair would block for ever on a peer that is dead."""
+        if self.ended:
+            raise Gone
+        try:
+            self.socket.send_multipart(frames, self.dont_wait)
+        except self.again:
+            raise Gone from None
+
+    def wake(self) -> None:
+        """Let a worker that waits for room look again."""
+        if self.control.flags[1]:
+            with suppress(Gone):
+                self.send(b"wake")
+
+    def greet(self) -> None:
+        """The child has come in: nobody else needs to find the way, and no file of it is left whatever happens."""
+        self.greeted = True
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def take(self) -> Any:
+        """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet."""
+        try:
+            head, body = self.socket.recv_multipart(self.dont_wait)
+        except self.again:
+            return None
+        return (*pickle.loads(head), body)
+
+    def wait(self, seconds: float = LOOK_S) -> None:
+        """Until there is a message, at most for a while.
+
+        Raises:
+            Gone: when the worker is dead and has left no message.
+        """
+        if self.ended:
+            raise Gone
+        milliseconds = max(1, int(seconds * 1000))
+        found = dict(self.poller.poll(milliseconds))
+        if self.socket in found:
+            return
+        dead = self.pidfd in found if self.pidfd >= 0 else not self.lives
+        # What it sent before it died may still be on its way through the socket's own thread.
+        if dead and not self.socket.poll(20):
+            raise Gone
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process runs; it is not reaped, so that its number still names its group when that is killed."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):
+            return self.process.poll() is None
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    # The end.
+
+    def kill(self) -> None:
+        """End the process and everything it started, at once, and let go of all that belongs to it."""
+        if self.ended or self.pid != os.getpid():
+            return
+        process = self.process
+        if process is not None:
+            if process.returncode is None:  # else the number may be another's by now
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.ended = True
+        if self.socket is not None:
+            self.socket.close(0)
+        for name in ("pipe", "memory", "pidfd"):
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                os.close(fd)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ask_to_leave(self) -> None:
+        """Let an idle worker end by itself; `kill` follows."""
+        with suppress(Gone):
+            self.send(b"exit")
+
+    def leave(self, until: float) -> None:
+        """Wait for the end until a time of ``time.monotonic``, then kill."""
+        while self.lives and time.monotonic() < until:
+            if self.pidfd >= 0:
+                select.select([self.pidfd], [], [], max(0.0, until - time.monotonic()))
+            else:
+                time.sleep(0.005)
+        self.kill()
+
+    def forget(self) -> None:
+        """In a forked child: close what keeps the parent's worker from noticing its parent's death."""
+        for name in ("pipe", "memory", "pidfd"):
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                with suppress(OSError):
+                    os.close(fd)
+
+    def exit_code(self) -> int | None:
+        """How it ended: a code, a negative signal, ``None`` where nobody can know."""
+        if self.process is None or signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            return None  # the system has thrown it away, and `Popen` says 0
+        return self.process.returncode
+
+    def __del__(self) -> None:
+        if not self.ended:
+            self.kill()
+
+
+def workers() -> list[Worker]:
+    """Every worker there is, idle or not."""
+    return [worker for ref in _workers if (worker := ref()) is not None]
+
+
+def end_sockets() -> None:
+    """Let go of the sockets' context, when all workers have ended."""
+    global _context  # it begins again with the next worker
+    with _lock:
+        context, _context = _context, None
+    if context is not None:
+        context.destroy(0)
+
+
+_kept: list[Any] = []  # in a forked child, the parent's: their sockets must not be closed by a destructor
+
+
+def forget_all() -> None:
+    """In a forked child: it has no workers; it may start its own."""
+    global _lock, _context  # the parent's
+    _lock = threading.Lock()
+    for worker in workers():
+        worker.forget()
+        _kept.append(worker)
+    _kept.append(_context)
+    _workers.clear()
+    _context = None
