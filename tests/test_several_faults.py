@@ -25,6 +25,7 @@ from pescador_fn import (
     shutdown,
     stochastic_mux,
 )
+from pescador_fn.engines import child
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -198,6 +199,32 @@ def test_an_interrupted_next_costs_no_item(engine):
     for k in range(6):
         mine = [i for which, i in found if which == k]
         assert mine == list(range(len(mine)))
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.parametrize("then", ["pull", "close"])
+def test_a_message_that_is_half_taken_does_no_harm(then, n_workers, monkeypatch):
+    """Its other half is no message: what was being taken begins anew, or ends."""
+    stream = parallel(round_robin_mux([elsewhere.numbered(k, 0.001) for k in range(3)]), n_workers)()
+    found = pulls(stream, 5)
+    take, halves = child.Worker.take, []
+
+    def half(worker):
+        if not halves and worker.socket.poll(0):
+            halves.append(worker.socket.recv())
+            raise KeyboardInterrupt
+        return take(worker)
+
+    monkeypatch.setattr(child.Worker, "take", half)
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(stream)
+    assert halves
+    if then == "pull":
+        found += pulls(stream, 30)
+        for k in range(3):
+            mine = [i for which, i in found if which == k]
+            assert mine == list(range(len(mine)))
+    stream.close()
 
 
 def test_workers_end_with_a_consumer_that_is_killed():

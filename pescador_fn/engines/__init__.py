@@ -7,7 +7,7 @@
     pool      worker processes, kept warm     process  a stream in one of them
     thread    a stream in a thread (lane)     notes    where it stood, for states
     split     what several workers can share  team     the workers, and their streams (remote, ahead)
-    hands     workers (processes, threads)    crew     what one of them runs (hand: in a process)
+    hands     workers (processes, threads)    crew     what one of them runs (sharing: in a process)
 
 (The package is not named after its function: ``pescador_fn.parallel`` is that function.) The engines are imported when
 a stream first runs, so that a program that uses none does not pay for them.
@@ -81,7 +81,8 @@ def parallel(
             functions by item next to a mux, which go along with its streams. For streams that are slow to make: of
             cheap ones more are made in process.
         open_ahead: ``>= 0``; how many streams of each mux may be open besides those that are active there. If
-            ``None``, as many as are active or as there are workers, and at most 32. Only for several workers.
+            ``None``, twice as many as are active, at least as many as there are workers, and at most 64. Only for
+            several workers.
         max_bytes: ``>= 1``; the most bytes of items that are made and not yet delivered. One item is always let
             through, however large. For ``"thread"`` an estimate: arrays, strings and bytes are counted exactly, the
             rest as Python counts it.

@@ -10,7 +10,7 @@ foreseen wrongly is dropped.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.remote import Remote
 from pescador_fn.foresight import Draw, foresee, most_open
@@ -21,24 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pescador_fn.below import Opened
-    from pescador_fn.engines.hands import Hand
+    from pescador_fn.engines.hands import Host
     from pescador_fn.engines.split import Path, Unit
     from pescador_fn.running import Running
 
 __all__ = ["Ahead", "Part"]
 
 FIRST, MOST = 1024, 4096  # draws that are foreseen, at first and later
-MOST_AHEAD = 32  # streams, where nothing else is said
-
-
-class Host(Protocol):
-    """Who has the workers: a ``Team``."""
-
-    n_workers: int
-    pulled: Remote[Any] | None
-
-    def post(self, child: Remote[Any]) -> Hand: ...
-    def fetch(self, child: Remote[Any], *, wanted: bool = True) -> None: ...
+MOST_AHEAD = 64  # streams, where nothing else is said
 
 
 class Part:
@@ -93,7 +83,8 @@ class Ahead:
         """Look ahead of an executor."""
         self.running = running
         active = most_open(running)
-        usual = min(max(active, self.team.n_workers), MOST_AHEAD)
+        # Streams that were opened together end together, so more than one set of them is opened ahead.
+        usual = min(max(2 * active, self.team.n_workers), MOST_AHEAD)
         self.most = active + (usual if open_ahead is None else open_ahead)
 
     def child(self, stream: int, place: Place) -> Remote[Any]:

@@ -27,8 +27,13 @@ class Host(Protocol):
     node: Node[Any]
     place: Place
     units: dict[Path, Unit]
+    n_workers: int
+    pulled: Remote[Any] | None
     cut: bool
     failure: BaseException | None
+
+    def post(self, child: Remote[Any]) -> Hand: ...
+    def fetch(self, child: Remote[Any], *, wanted: bool = True) -> None: ...
 
 
 class Hand:

@@ -136,9 +136,9 @@ def shutdown() -> None:
 def _in_child() -> None:
     global _timer, _lock  # the parent's
     _lock = threading.RLock()
+    forget_all()  # first, while there is still something that holds the idle ones
     _idle.clear()
     _timer = None
-    forget_all()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -274,7 +274,7 @@ class InProcess(Delivery[T]):
         self.given = iter([]), 0, self.delivered
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():
-            if self.ready and not worker.ended:
+            if self.ready and not worker.ended and not self.cut:  # else a message may be half taken
                 ask_to_stop(worker)
                 (self.late,) = until_stopped([worker])
             else:

@@ -158,6 +158,8 @@ class Team:
         """Stop everything."""
         self.over = True
         if self.owner == os.getpid():
+            if self.cut:  # a message may be half taken
+                self.hands.abandon()
             self.hands.take()
             late = None
             for ahead in self.muxes:

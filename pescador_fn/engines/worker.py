@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import pescador_fn.engines.launch as launch
 from pescador_fn.below import begin
 from pescador_fn.engines.encoder import Encoder, raised
-from pescador_fn.engines.hand import Hand
 from pescador_fn.engines.line import Line
 from pescador_fn.engines.notes import Note, Pace, stand
 from pescador_fn.engines.outbox import Outbox, unpicklable
+from pescador_fn.engines.sharing import Sharing
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.split import units
 from pescador_fn.engines.wire import pack
@@ -97,11 +97,11 @@ class Worker(Line):
             runs, body = pack([raised(Encoder(self.slabs), error)])
             self.send(number, "failed", runs, (None, self._stamps()), body)
             return
-        hand = Hand(self, number, muxes, max_bytes, held)
-        hand.run()
-        late = _close(hand.crew)
-        told = hand.unsent or (late and self._told(late))
-        hand = muxes = None  # type: ignore[assignment]
+        sharing = Sharing(self, number, muxes, max_bytes, held)
+        sharing.run()
+        late = _close(sharing.crew)
+        told = sharing.unsent or (late and self._told(late))
+        sharing = muxes = None  # type: ignore[assignment]
         self.slabs.trim()
         self.send(number, "idle", None, (told, self._stamps()))
 

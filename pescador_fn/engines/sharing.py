@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pescador_fn.engines.line import Line
     from pescador_fn.engines.split import Path, Unit
 
-__all__ = ["Hand"]
+__all__ = ["Sharing"]
 
 LISTEN_S = 0.0002  # how long it does not listen while it has something to do
 
 
-class Hand(Outbox):
+class Sharing(Outbox):
     """The streams of one worker."""
 
     def __init__(self, worker: Line, number: int, units: dict[Path, Unit], max_bytes: int, held: int) -> None:
