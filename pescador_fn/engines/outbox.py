@@ -50,6 +50,7 @@ class Outbox:
         self.inline: int = 0  # of the bytes since then, those that the message itself will hold
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
+        self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
         self.armed: threading.Semaphore = threading.Semaphore(0)
         self.is_armed: bool = False
         self.over: bool = False
@@ -62,14 +63,6 @@ class Outbox:
         self.armed.release()
         with self.lock:
             pass
-
-    def is_due(self) -> bool:
-        """Whether to send what there is."""
-        return (
-            self.inline >= BYTES
-            or len(self.rows) >= ROWS
-            or (bool(self.flags[0] or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
-        )
 
     def extra(self, rows: list[Row]) -> Any:
         """What is sent beside the first rows."""
@@ -101,14 +94,19 @@ class Outbox:
             self.largest = size
             self.limit = 0  # room must be left for another as large
         self.rows.append(row)
-        self.arm()
+        if not self.is_armed:  # most often it is, and a call less is felt
+            self.arm()
+        self.is_due = (
+            self.inline >= BYTES
+            or len(self.rows) >= ROWS
+            or ((self.flags[0] or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
+        )
         return made
 
     def arm(self) -> None:
         """Let the small thread look after what waits."""
-        if not self.is_armed:
-            self.is_armed = True
-            self.armed.release()
+        self.is_armed = True
+        self.armed.release()
 
     def flush(self) -> None:
         """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
@@ -118,7 +116,7 @@ class Outbox:
                 del self.rows[: len(rows)]
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
-                self.inline = 0
+                self.inline, self.is_due = 0, False
                 self.worker.send(self.number, "items", runs, self.extra(rows), body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:

@@ -56,7 +56,7 @@ class Sharing(Outbox):
                         self.hear(socket.recv_multipart())
                 if (self.made > self.limit and not self.wait()) or not crew.turn():
                     break
-                if crew.hurry or self.is_due():
+                if crew.hurry or self.is_due:
                     crew.hurry = False
                     self.flush()
         self.drop()
@@ -104,7 +104,8 @@ class Sharing(Outbox):
         if isinstance(value, BaseException):
             value = pack([raised(self.encoder, value)])
         self.events.append((word, which, value))
-        self.arm()
+        if not self.is_armed:
+            self.arm()
 
     def about_to(self, which: int, call: int, *, carefully: bool) -> bool:
         """Note what is called next; where that has ended a process before, wait until all else is delivered."""

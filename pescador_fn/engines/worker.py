@@ -223,7 +223,7 @@ class _Run(Outbox):
             flag = flags[0]
             if flag == Control.RESET:
                 return self.drop()
-            if call <= SINGLE or self.is_due():
+            if call <= SINGLE or self.is_due:
                 self.note = self.pace.note(call, self.running) or self.note
                 self.flush()
             if made > self.limit and not self.wait():
