@@ -14,16 +14,17 @@ the stream on its own and its first pass inside a mux are the same, and its late
 
 from __future__ import annotations
 
-import secrets
+import os
 from hashlib import blake2b
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import PCG64, Generator
-from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from pescador_fn.errors import show
+
+if TYPE_CHECKING:
+    from numpy.random import PCG64, Generator
 
 __all__ = ["Place", "Root", "Seed", "check_seed"]
 
@@ -36,7 +37,7 @@ def check_seed(function: str, seed: Any) -> int | None:
         return None
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         why = " (a generator changes whenever it is used, and two calls of one factory must agree)"
-        is_random = isinstance(seed, (Generator, np.random.RandomState, np.random.BitGenerator))
+        is_random = isinstance(seed, (np.random.Generator, np.random.RandomState, np.random.BitGenerator))
         raise TypeError(
             f"{function}: seed={show(seed)} is not an integer{why if is_random else ''}; "
             "give an int >= 0, or None for fresh entropy at each call"
@@ -46,29 +47,13 @@ def check_seed(function: str, seed: Any) -> int | None:
     return int(seed)
 
 
-class Key(ISpawnableSeedSequence):
-    """A ready key in the place of a ``SeedSequence``: bits made from it need no further hashing."""
+def _bits(key: bytes) -> PCG64:
+    """Imports what it needs when it is first called: numpy's random module is half of what our own import would take."""
+    global _bits
+    from pescador_fn.words import bits
 
-    def __init__(self, digest: bytes, spawned: int = 0) -> None:
-        self.digest = digest
-        self.spawned: int = spawned
-
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:
-        """The first ``n_words`` words of the key, which is stretched where more are asked for than it has."""
-        size = n_words * np.dtype(dtype).itemsize
-        text, block = self.digest, 0
-        while len(text) < size:
-            block += 1
-            text += blake2b(self.digest + b"more %d" % block, digest_size=32).digest()
-        return np.frombuffer(text[:size], dtype)
-
-    def spawn(self, n_children: int) -> Any:
-        """Keys that no earlier ``spawn`` has given."""
-        first, self.spawned = self.spawned, self.spawned + n_children
-        return [
-            Key(blake2b(self.digest + b"spawn %d" % k, digest_size=32).digest())
-            for k in range(first, first + n_children)
-        ]
+    _bits = bits
+    return bits(key)
 
 
 class Place:
@@ -98,12 +83,11 @@ class Place:
 
     def bits(self, lane: str) -> PCG64:
         """Raw random words for one use named ``lane``."""
-        key: Any = Key(self.digest(lane))
-        return PCG64(key)
+        return _bits(self.digest(lane))
 
     def rng(self) -> Generator:
         """The generator that a source is given."""
-        return Generator(self.bits("rng"))
+        return np.random.Generator(self.bits("rng"))
 
     def again(self, stage: str, number: int) -> Place:
         """This place in pass ``number`` of a repeating stage; pass 0 is the place itself."""
@@ -126,7 +110,7 @@ class Root(Place):
     def entropy(self) -> int:
         """The seed, taken from entropy now if none was given."""
         if self.seed is None:
-            self.seed = secrets.randbits(128)
+            self.seed = int.from_bytes(os.urandom(16))
         return self.seed
 
     def digest(self, lane: str) -> bytes:

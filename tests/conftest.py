@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from pescador_fn import drawing, shutdown
 from pescador_fn.engines import launch
 
+# A Ctrl-C is for the tests that send one, also where what started them ignores it, as a shell does in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile(
     "suite",
     deadline=None,

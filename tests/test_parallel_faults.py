@@ -401,6 +401,22 @@ def test_an_interrupt_during_the_start_leaves_nothing(seconds):
     stream.close()
 
 
+def test_a_process_that_is_half_started_when_the_interrupt_comes_is_ended(monkeypatch):
+    real = launch.start
+
+    def start(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # longer than the consumer takes to leave
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            next(parallel(range(5).__iter__)())
+        shutdown()
+    assert children() == set()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_interrupted_next_can_be_called_again(engine):
     def slow():
@@ -639,6 +655,49 @@ def test_in_forked_workers_of_others():
         queue.close()
         queue.join_thread()
     assert [x["x"][-1] for x in held] == list(range(5))
+
+
+LOADERS = """
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset
+from pescador_fn import parallel, shutdown, source, stochastic_mux, take
+
+@source
+def noise(k, *, rng):
+    while True:
+        yield {"x": rng.normal(size=50_000), "k": k}
+
+class Stream(IterableDataset):
+    def __init__(self, factory):
+        self.factory = factory
+
+    def __iter__(self):
+        return iter(self.factory())
+
+for n_workers in (1, 3):
+    mux = stochastic_mux([noise(k) for k in range(6)], 3, 4, seed=7)
+    elsewhere = parallel(mux, n_workers=n_workers)
+    expected = [(item["k"], item["x"].sum()) for item in take(mux, 20)()]
+    with elsewhere() as stream:
+        held = [next(stream) for _ in range(5)]
+        loader = DataLoader(Stream(take(elsewhere, 20)), batch_size=None, num_workers=2)
+        found = [(item["k"], item["x"].numpy().sum()) for item in loader]
+        assert found[::2] == found[1::2] == expected
+        left = iter(loader)
+        next(left)
+        del left
+        found = [(item["k"], item["x"].sum()) for item in held + [next(stream) for _ in range(15)]]
+        assert found == expected
+shutdown()
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="PyTorch is installed for one Python only, for its size")
+def test_in_a_dataloader_of_pytorch():
+    """Around one worker and several, while the parent has a stream open and holds arrays of it."""
+    program = program_of(LOADERS)
+    assert program.communicate(timeout=50) == ("done\n", "")
 
 
 # Strangers.

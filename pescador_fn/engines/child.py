@@ -59,17 +59,19 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: str | None = None
         self.ended: bool = False
+        self._starting: threading.RLock = threading.RLock()  # what is half made cannot be killed whole
         self.greeted: bool = False
         self.idle_since: float = 0.0
         self.stamps: dict[str, tuple[int, int]] = {}
         self.number: int = 0  # of the stream that runs, counted up
         with _lock:
             _workers[:] = [ref for ref in _workers if ref() is not None] + [weakref.ref(self)]
-        try:
-            self._start()
-        except BaseException:
-            self.kill()
-            raise
+        with self._starting:
+            try:
+                self._start()
+            except BaseException:
+                self.kill()
+                raise
 
     def _start(self) -> None:
         global _names  # a counter
@@ -175,14 +177,15 @@ class Worker:
         """End the process and everything it started, at once, and let go of all that belongs to it."""
         if self.ended or self.pid != os.getpid():
             return
-        process = self.process
-        if process is not None:
-            if process.returncode is None:  # else the number may be another's by now
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-        self._let_go()
+        with self._starting:
+            process = self.process
+            if process is not None:
+                if process.returncode is None:  # else the number may be another's by now
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+            self._let_go()
 
     def _let_go(self) -> None:
         self.ended = True

@@ -58,19 +58,20 @@ def _started() -> Worker:
     """A new worker, made on another thread: a signal that comes half-way must not lose a process."""
     made: list[Worker] = []
     failed: list[BaseException] = []
+    done = threading.Event()  # a `join` that a signal cuts takes the thread for ended, and the next one does not wait
 
     def start() -> None:
         try:
             made.append(Worker())
         except BaseException as error:
             failed.append(error)
+        done.set()
 
-    thread = threading.Thread(target=start, name="pescador_fn start")
-    thread.start()
+    threading.Thread(target=start, name="pescador_fn start").start()
     try:
-        thread.join()
+        done.wait()
     except BaseException:
-        thread.join()
+        done.wait()
         made.clear()  # the last reference, so it is killed
         raise
     if failed:
