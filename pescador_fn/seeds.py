@@ -15,6 +15,7 @@ the stream on its own and its first pass inside a mux are the same, and its late
 from __future__ import annotations
 
 import os
+from functools import cache
 from hashlib import blake2b
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ import numpy as np
 from pescador_fn.errors import show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.random import PCG64, Generator
 
 __all__ = ["Place", "Root", "Seed", "check_seed"]
@@ -47,13 +50,12 @@ def check_seed(function: str, seed: Any) -> int | None:
     return int(seed)
 
 
-def _bits(key: bytes) -> PCG64:
-    """Imports what it needs when it is first called: numpy's random module is half of what our own import would take."""
-    global _bits
+@cache
+def _maker() -> Callable[[bytes], PCG64]:
+    """What is imported when it is first needed: numpy's random module takes longer than all of ours."""
     from pescador_fn.words import bits
 
-    _bits = bits
-    return bits(key)
+    return bits
 
 
 class Place:
@@ -83,7 +85,7 @@ class Place:
 
     def bits(self, lane: str) -> PCG64:
         """Raw random words for one use named ``lane``."""
-        return _bits(self.digest(lane))
+        return _maker()(self.digest(lane))
 
     def rng(self) -> Generator:
         """The generator that a source is given."""
