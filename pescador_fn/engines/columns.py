@@ -86,8 +86,12 @@ class Schema:
                 unless(f"type({name}) in plain and (type({name}) not in sized or len({name}) <= {LONGEST})")
                 parts.append(name)
             else:
-                known[f"d{k}"], known[f"s{k}"], flat = spec
-                unless(f"type({name}) is array and {name}.shape == s{k}")
+                known[f"d{k}"], shape, flat = spec
+                unless(f"type({name}) is array and {name}.ndim == {len(shape)}")
+                if len(shape) == 1:  # as for all shapes, without a tuple
+                    unless(f"len({name}) == {shape[0]}")
+                elif shape:
+                    unless(f"{name}.shape == {shape}")
                 unless(f"{name}.dtype is d{k} or {name}.dtype == d{k}")
                 if not flat:
                     unless(f"{name}.flags.c_contiguous")

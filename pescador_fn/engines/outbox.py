@@ -9,7 +9,7 @@ all the same, so that the bound cannot block.
 from __future__ import annotations
 
 import threading
-import time
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.encoder import ITEM, Encoder
@@ -47,7 +47,7 @@ class Outbox:
         self.made: int = 0  # bytes
         self.largest: int = 0  # bytes in a row
         self.flushed: int = 0  # bytes, up to the last message
-        self.inline: int = 0  # of the bytes since then, those that the message itself will hold
+        self.full: int = BYTES  # of `made`: so much is sent at once, slabs not counted
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
         self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
@@ -87,19 +87,21 @@ class Outbox:
 
     def add(self, row: Row) -> int:
         """Let a row wait to be sent; the bytes so far."""
-        size = row_bytes(row)
+        # Most of a worker's time goes through here, so no function is called for what can be looked at.
+        size: int = row[1]
         self.made = made = self.made + size
-        self.inline += row[3] if row[0] is ITEM else size
+        if row[0] is ITEM:
+            self.full += size - row[3]
         if size > self.largest:
             self.largest = size
             self.limit = 0  # room must be left for another as large
         self.rows.append(row)
-        if not self.is_armed:  # most often it is, and a call less is felt
+        if not self.is_armed:
             self.arm()
         self.is_due = (
-            self.inline >= BYTES
+            made >= self.full
             or len(self.rows) >= ROWS
-            or ((self.flags[0] or self.is_clear()) and time.monotonic() - self.flushed_s > HOLD_S)
+            or (monotonic() - self.flushed_s > HOLD_S and (self.flags[0] or self.is_clear()))
         )
         return made
 
@@ -116,12 +118,12 @@ class Outbox:
                 del self.rows[: len(rows)]
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
-                self.inline, self.is_due = 0, False
+                self.full, self.is_due = self.made + BYTES, False
                 self.worker.send(self.number, "items", runs, self.extra(rows), body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:
                     self.limit = 0
-            self.flushed_s = time.monotonic()
+            self.flushed_s = monotonic()
 
     def linger(self) -> None:
         """The small thread: send what has waited for long."""
@@ -132,7 +134,7 @@ class Outbox:
             pause = LINGER_S
             while self.has_mail and not self.over:
                 before = self.sent
-                time.sleep(pause)
+                sleep(pause)
                 if self.sent != before:
                     pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
                 elif self.has_mail and not self.over and (self.flags[0] or self.is_clear()):

@@ -220,10 +220,9 @@ class _Run(Outbox):
                 item = None
             call += 1
             made = self.add(row)
-            flag = flags[0]
-            if flag == Control.RESET:
-                return self.drop()
-            if call <= SINGLE or self.is_due:
+            if call <= SINGLE or self.is_due:  # as a stream is that shall stop
+                if flags[0] == Control.RESET:
+                    return self.drop()
                 self.note = self.pace.note(call, self.running) or self.note
                 self.flush()
             if made > self.limit and not self.wait():
