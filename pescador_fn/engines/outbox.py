@@ -25,6 +25,7 @@ __all__ = ["LOOK_MS", "Outbox", "unpicklable"]
 
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
+HEAVY = 2**22  # bytes since the last message, slabs counted: so many are still in the caches when they are used again
 HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
 LINGER_S = 0.001  # how long rows lie while the generator does not return
 MESSAGES = 64  # the most that are sent and not taken
@@ -48,6 +49,7 @@ class Outbox:
         self.largest: int = 0  # bytes in a row
         self.flushed: int = 0  # bytes, up to the last message
         self.full: int = BYTES  # of `made`: so much is sent at once, slabs not counted
+        self.heavy: int = HEAVY
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
         self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
@@ -100,6 +102,7 @@ class Outbox:
             self.arm()
         self.is_due = (
             made >= self.full
+            or made >= self.heavy
             or len(self.rows) >= ROWS
             or (monotonic() - self.flushed_s > HOLD_S and (self.flags[0] or self.is_clear()))
         )
@@ -118,7 +121,7 @@ class Outbox:
                 del self.rows[: len(rows)]
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
-                self.full, self.is_due = self.made + BYTES, False
+                self.full, self.heavy, self.is_due = self.made + BYTES, self.made + HEAVY, False
                 self.worker.send(self.number, "items", runs, self.extra(rows), body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:
