@@ -72,12 +72,16 @@ def _array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> NDArr
     return np.ndarray(shape, dtype, buffer, order=order)
 
 
+def _nothing(item: Any) -> None:
+    del item
+
+
 class Encoder:
     """Makes rows of items; large arrays go to ``shelf`` at once."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf: Shelf = shelf
-        self.schema: Schema | None = None
+        self.quick: Callable[[Any], Row | None] = _nothing  # the row of an item of the schema before
         self.by_value: bool = False  # whether an item has needed cloudpickle
         self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
         self.placed: bool = False
@@ -88,15 +92,14 @@ class Encoder:
         Raises:
             Exception: whatever pickling raises.
         """
-        if self.schema is not None:
-            row = self.schema.row(item)
-            if row is not None:
-                return row
+        row = self.quick(item)
+        if row is not None:
+            return row
         schema = Schema.of(item)
         if schema is not None:
             row = schema.row(item)
             if row is not None:
-                self.schema = schema
+                self.quick = schema.row
                 return row
         return self.pickled(ITEM, item)
 

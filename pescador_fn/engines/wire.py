@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Raised", "pack", "refs_in", "row_bytes", "unpack"]
 
 
+row_bytes: Callable[[Row], int] = itemgetter(1)  # about how many a row takes
+
+
 class Raised:
     """An error in the place of an item, in a box that is emptied by raising it, so that no cycle is left."""
 
@@ -52,12 +55,6 @@ class Lender(Protocol):
     """Where large arrays are: a `Reader`'s side of shared memory."""
 
     def lend(self, ref: Ref) -> NDArray[np.uint8]: ...
-
-
-def row_bytes(row: Row) -> int:
-    """About how many bytes a row takes."""
-    size: int = row[1]
-    return size
 
 
 def pack(rows: list[Row]) -> tuple[list[Any], bytes]:

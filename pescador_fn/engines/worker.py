@@ -214,7 +214,7 @@ class _Run(Outbox):
                 del error
             else:
                 try:
-                    row = encoder.row(item)
+                    row = encoder.quick(item) or encoder.row(item)  # most often a call is saved
                 except Exception as error:
                     row = raised(encoder, unpicklable(item, error))
                 item = None
