@@ -30,6 +30,7 @@ class _Cycled(Running[T]):
         "ended",
         "gave",
         "left",
+        "limited",
         "node",
         "number",
         "opened",
@@ -46,7 +47,8 @@ class _Cycled(Running[T]):
         self.number = -1  # the pass
         self.current: Running[T] | None = None
         self.gave = False
-        self.left = FOREVER if node.options["n_items"] is None else node.options["n_items"]
+        self.limited = node.options["n_items"] is not None
+        self.left = node.options["n_items"] if self.limited else FOREVER
         self.ended = False
         self.calls: repeat[Any] = repeat(None, 0)
         self.opened: Iterator[T] | None = None
@@ -71,14 +73,21 @@ class _Cycled(Running[T]):
             return None
         if self.current is None:
             self._open()
-        # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
         opened, self.opened = self.opened, None
         if opened is None:
             assert self.current is not None
             opened = iter(self.current)
-        self.calls = repeat(opened, self.left)
+        self.calls = repeat(opened, self.laid)
+        if not self.limited:
+            return chain(map(next, self.calls), opened)
+        # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
         self.end = iter([EMPTY])
         return map(next, chain(self.calls, self.end))
+
+    @property
+    def laid(self) -> int:
+        """How many calls of a pass are counted: without a limit, enough to tell whether it gives anything."""
+        return self.left if self.limited else 2
 
     def _open(self) -> None:
         """Begin the next pass; one that does not open is the last."""
@@ -96,12 +105,13 @@ class _Cycled(Running[T]):
     def _look(self) -> None:
         """Why the plumbing has ended: the count, the pass, or a signal."""
         assert self.current is not None
-        if not self.end.__length_hint__():
+        if self.limited and not self.end.__length_hint__():
             self.left = 0
             return
-        items = self.left - self.calls.__length_hint__() - 1  # the last call found the end
+        items = self.laid - self.calls.__length_hint__() - 1  # the last call found the end
         self.gave = self.gave or items > 0
-        self.left -= items
+        if self.limited:
+            self.left -= items
         if self.current.done:
             self.current.close()
             self.current = None
@@ -122,9 +132,10 @@ class _Cycled(Running[T]):
     def save(self, saver: Saver) -> Any:
         if self.current is None or self.ended:
             return [self.number, self.left, self.ended, self.gave, None]
-        laid = self.opened is None and not self.resumed
-        left = self.calls.__length_hint__() if laid else self.left
-        return [self.number, left, False, self.gave or left < self.left, saver.running(self.current)]
+        begun = self.opened is None and not self.resumed
+        made = self.laid - self.calls.__length_hint__() if begun else 0
+        left = self.left - made if self.limited else self.left
+        return [self.number, left, False, self.gave or made > 0, saver.running(self.current)]
 
     def load(self, state: Any, loader: Loader) -> None:
         self.number, self.left, self.ended, self.gave, current = state
