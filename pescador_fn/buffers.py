@@ -120,7 +120,7 @@ class Drawing(Stage[T]):
         raise NotImplementedError
 
     def filled(self, codes: Ints) -> Ints:
-        """The slot that each draw fills, -1 for none."""
+        """The slot that each draw fills, negative for none."""
         raise NotImplementedError
 
     def draw(self) -> Iterator[T]:

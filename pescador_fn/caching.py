@@ -40,7 +40,9 @@ class _Slots(dict[int, Any]):
         self.ages: Ages = ages
 
     def __missing__(self, code: int) -> Any:
-        slot = code - self.size if code >= self.size else code
+        slot = code - self.size
+        if slot < 0:
+            slot = code
         try:
             for item in self.source:  # as `next` does, without a call
                 self[slot] = item
@@ -79,7 +81,7 @@ class _Cached(Drawing[T]):
         return codes
 
     def filled(self, codes: Ints) -> Ints:
-        return np.where(codes >= self.n_slots, codes - self.n_slots, -1)
+        return codes - self.n_slots
 
     def n_held(self, drawn: int) -> int:
         return min(drawn, self.n_slots)

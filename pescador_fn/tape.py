@@ -89,7 +89,7 @@ class Ages:
 
     def __init__(self) -> None:
         self.since: Any = np.empty(0, np.int64)
-        self.block: Any = np.empty(0, np.int64)  # the slots that the draws of the block fill; -1 for none
+        self.block: Any = np.empty(0, np.int64)  # the slots that the draws of the block fill; negative for none
         self.first: int = 0  # the number of its first draw
         self.missed: set[int] = set()  # slots that an exception left as they were
 
