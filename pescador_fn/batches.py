@@ -148,12 +148,12 @@ class _Unbatched(Stage[Any]):
     def save(self, saver: Saver) -> Any:
         del saver  # a snapshot speaks for itself
         if self.resumed:
-            return [self.tape.newest(self.tape.last), self.pulled, self.given]
+            return [self.tape.newest(self.tape.last, self), self.pulled, self.given]
         if self.given is not None:  # opened, and not drawn from
-            return [self.tape.newest(self.pulled), self.pulled + 1, self.given]
+            return [self.tape.newest(self.pulled, self), self.pulled + 1, self.given]
         if self.since is None:  # an exception came in the place of a batch, or nothing was pulled
-            return [self.tape.newest(self.pulled), self.pulled, None]
-        return [self.tape.newest(self.pulled - 1), self.pulled, self.since - self.items.__length_hint__()]
+            return [self.tape.newest(self.pulled, self), self.pulled, None]
+        return [self.tape.newest(self.pulled - 1, self), self.pulled, self.since - self.items.__length_hint__()]
 
     def load(self, state: Any, loader: Loader) -> None:
         found, self.pulled, self.given = state

@@ -25,6 +25,7 @@ __all__ = [
     "begin",
     "open_at",
     "open_child",
+    "origin",
     "prepare",
     "save_child",
 ]
@@ -193,6 +194,13 @@ def begin(factory: Any, place: Place) -> Running[Any]:
     start = getattr(factory, "_start", None)
     running: Running[Any] = Leaf(factory, place) if start is None else start(place)
     return running
+
+
+def origin(factory: Any, place: Place) -> dict[str, Any]:
+    """A snapshot of a stream that has not begun: where nothing else was noted, it tells which pipeline it was."""
+    saver = Saver()
+    at = saver.running(begin(factory, place))
+    return {"stages": saver.stages, "at": at}
 
 
 class Past:

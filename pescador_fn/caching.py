@@ -107,8 +107,8 @@ class _Cached(Drawing[T]):
     def save(self, saver: Saver) -> Any:
         del saver
         if self.past is not None:
-            return [self.tape.newest(self.tape.last), *self.past[:2]]
-        return [self.tape.newest(self.oldest), self.drawn, self.over]
+            return [self.tape.newest(self.tape.last, self), *self.past[:2]]
+        return [self.tape.newest(self.oldest, self), self.drawn, self.over]
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *past = state

@@ -191,7 +191,7 @@ def _check_forms(arrays: list[Any], axis: int | None, path: Path) -> None:
         if _frame(array, axis) != ours:
             raise ValueError(
                 f"{_where(path)} has shape {first.shape} at position 0 and {array.shape} at position {position}; "
-                "bring the items to one shape before batching"
+                f"bring the items to one shape{'' if axis is None else f', but for axis {axis},'} before batching"
             )
         if array.dtype != first.dtype and not _joinable(array.dtype, first.dtype):
             raise TypeError(

@@ -6,6 +6,7 @@ orders do not depend on how numpy's ``Generator`` methods are written, which may
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from math import log
 from numbers import Number
@@ -121,11 +122,27 @@ class Table:
 
 def check_weights(function: str, weights: Weights, parts: Parts[Any]) -> Floats | Callable[[int], Any] | None:
     """Weights as an array of the library's own; a function is left as it is."""
-    return weights if weights is None or callable(weights) else read_weights(function, weights, parts)
+    if weights is None:
+        return None
+    if not callable(weights):
+        return read_weights(function, weights, parts)
+    found: Callable[[int], Any] = weights
+    try:
+        inspect.signature(found).bind(0)
+    except ValueError:  # of some functions written in C, nothing is known
+        pass
+    except TypeError as error:
+        raise TypeError(
+            f"{function}: weights={show(weights)} cannot be called with one argument ({error}); "
+            "take the number of draws so far, and return the weights"
+        ) from None
+    return found
 
 
 def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
     """The check of weights that are data."""
+    if parts.names is not None and not isinstance(weights, Mapping) and hasattr(weights, "to_dict"):
+        weights = weights.to_dict()  # a Series of pandas has its values by name, in an order of its own
     if isinstance(weights, Mapping):
         if parts.names is None:
             raise ValueError(

@@ -220,7 +220,11 @@ class Data(Generic[T]):
 
     def described(self) -> dict[str, Any]:
         """How many rows, and nothing of what is in them: there may be terabytes."""
-        return {"rows": len(self.rows)}
+        return {"rows": len(self)}
+
+    def __len__(self) -> int:
+        rows = self.rows
+        return len(rows) if hasattr(type(rows), "__len__") else int(rows.shape[0])  # as zarr's arrays
 
     def given(self) -> Any:
         """As it was given, for pickling."""

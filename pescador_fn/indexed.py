@@ -66,7 +66,7 @@ class _Rows(Running[T]):
     def open(self) -> None:
         """See how many rows there are."""
         if self.n < 0:
-            self.n = len(self.data)
+            self.n = len(self.node.of)
             self.seek(0)
 
     def seek(self, at: int) -> None:
@@ -231,9 +231,11 @@ def _check_data(function: str, data: Any) -> Data[Any]:
         how = "a string; open what it names, and pass its rows"
     elif isinstance(data, Mapping):
         how = "a mapping, whose values go by key; pass one of its values, or list(data.values())"
+    elif hasattr(kind, "iloc") and getattr(data, "ndim", 2) == 1:
+        how = "a series, whose values go by label; pass data.to_numpy() or data.tolist()"
     elif hasattr(kind, "iloc"):
         how = "a table, whose columns go by name; pass its rows, such as data.to_numpy() or data.to_dict('records')"
-    elif hasattr(kind, "__len__") and hasattr(kind, "__getitem__"):
+    elif (hasattr(kind, "__len__") or hasattr(kind, "shape")) and hasattr(kind, "__getitem__"):
         if getattr(data, "shape", None) != ():
             return Data(data)
         how = "a single value; pass an array of at least one dimension"
@@ -253,8 +255,9 @@ def rows(data: Indexable[T]) -> Node[T]:
     is resumed and skipped without reading what came before.
 
     Args:
-        data: anything with ``len`` and ``[]``: an array, a memory map, a list, an h5py or zarr array, a dataset. It is
-            not copied, and is not to change. ``len`` is read where a stream is opened.
+        data: anything with ``[]``, and ``len`` or ``shape``: an array, a memory map, a list, an h5py or zarr array, a
+            dataset. It is not copied, and is not to change. Its length is read where a stream is opened. In a worker
+            process a memory map is mapped again; other data is sent there.
 
     Raises:
         TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict.
@@ -278,8 +281,9 @@ def draws(data: Indexable[T], *, replace: bool = True, seed: int | None = None) 
     is opened, resumed and skipped at once, however many rows there are.
 
     Args:
-        data: anything with ``len`` and ``[]``: an array, a memory map, a list, an h5py or zarr array, a dataset. It is
-            not copied, and is not to change. ``len`` is read where a stream is opened.
+        data: anything with ``[]``, and ``len`` or ``shape``: an array, a memory map, a list, an h5py or zarr array, a
+            dataset. It is not copied, and is not to change. Its length is read where a stream is opened. In a worker
+            process a memory map is mapped again; other data is sent there.
         replace: draw without end, each draw independent of the others; nothing, if there are no rows. Else every row
             comes once, and the stream ends; where a mux or `cycle` opens it again, it has another order. Up to 65,536
             rows every order is equally likely; the orders of more are those of a keyed permutation, which look it.

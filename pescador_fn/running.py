@@ -88,7 +88,12 @@ class Running(Generic[T]):
 
     def broken(self) -> Iterator[T]:
         """Plumbing of a state that is half changed: it raises, since it might go on wrongly."""
-        return raising(RuntimeError("the stream was interrupted by a signal while it changed; call its factory again"))
+        return raising(
+            RuntimeError(
+                "the stream was interrupted by a signal, or pulled by another thread, while it changed; "
+                "call its factory again, and pull it from one thread at a time"
+            )
+        )
 
     def __iter__(self) -> Iterator[T]:
         raise NotImplementedError

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from pescador_fn.below import Stage
+from pescador_fn.below import Stage, origin
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node, check_part
 from pescador_fn.items import map_items
@@ -60,7 +60,7 @@ def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
 
 
 class _Lifted(Stage[T]):
-    __slots__ = ("calls", "ended", "owner", "past", "where")
+    __slots__ = ("calls", "ended", "origin", "owner", "past", "where")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__(node, place)
@@ -69,6 +69,7 @@ class _Lifted(Stage[T]):
         self.ended = False  # before it was saved
         self.past: int = 0  # how often it had been called, where it is resumed
         self.where = ""
+        self.origin: Any = None  # a snapshot of the start, when something asks
 
     def __iter__(self) -> Iterator[T]:
         if self.calls is None:  # once: a lifted function's memory cannot be laid again
@@ -98,13 +99,16 @@ class _Lifted(Stage[T]):
     def save(self, saver: Saver) -> Any:
         if self.node.build.memoryless:
             return saver.running(self.upstream)
-        return [self.past if self.calls is None else FOREVER - self.calls.__length_hint__(), self.ended]
+        if self.origin is None:
+            self.origin = origin(self.node.of, self.place)
+        return [self.origin, self.past if self.calls is None else FOREVER - self.calls.__length_hint__(), self.ended]
 
     def load(self, state: Any, loader: Loader) -> None:
         if self.node.build.memoryless:
             self.upstream = loader.running(self.upstream, state)
         else:
-            (self.past, self.ended), self.where = state, loader.where
+            (self.origin, self.past, self.ended), self.where = state, loader.where
+            self.upstream = loader.inner(self.origin["stages"]).running(self.upstream, self.origin["at"])
 
     @property
     def done(self) -> bool:

@@ -97,9 +97,9 @@ class _Shuffled(Drawing[T]):
     def save(self, saver: Saver) -> Any:
         del saver  # a snapshot speaks for itself
         if self.past is not None:
-            return [self.tape.newest(self.tape.last), *self.past]
+            return [self.tape.newest(self.tape.last, self), *self.past]
         given = None if self.tail is None else self.n_tail - self.tail.__length_hint__()
-        return [self.tape.newest(self.oldest), self.drawn, self.calls, self.over, given]
+        return [self.tape.newest(self.oldest, self), self.drawn, self.calls, self.over, given]
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *self.past = state

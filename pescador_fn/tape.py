@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pescador_fn.below import origin
 from pescador_fn.state import Saver
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ SHARE = 50  # a snapshot is not taken before this many times the time that the l
 class Tape:
     """Snapshots of the stream below, each with the number at which it was taken; the first is its start."""
 
-    __slots__ = ("due", "last", "snapshots", "took")
+    __slots__ = ("due", "last", "origin", "snapshots", "took")
 
     def __init__(self) -> None:
         self.snapshots: list[tuple[int, Any]] = [(0, None)]
+        self.origin: Any = None  # the first, when something asks
         self.last: int = 0
         self.due: float = 0.0
         self.took: float = float("inf")  # the last snapshot, in seconds
@@ -65,21 +67,25 @@ class Tape:
         older = [index for index, (number, _) in enumerate(self.snapshots) if number <= oldest]
         del self.snapshots[: older[-1] if older else 0]
 
-    def newest(self, oldest: int) -> list[Any]:
-        """The newest snapshot that is not younger than ``oldest``, with its number.
+    def newest(self, oldest: int, stage: Any) -> list[Any]:
+        """The newest snapshot of what is below a stage that is not younger than ``oldest``, with its number.
 
         Where all are, which is so if exceptions hide what has gone since one was loaded, everything is younger than the
         first.
         """
-        return list(next((found for found in reversed(self.snapshots) if found[0] <= oldest), self.snapshots[0]))
+        number, state = next((found for found in reversed(self.snapshots) if found[0] <= oldest), self.snapshots[0])
+        if state is None:
+            if self.origin is None:
+                self.origin = {**origin(stage.node.of, stage.place), "beside": None}
+            state = self.origin
+        return [number, state]
 
     def load(self, found: list[Any], stage: Any, loader: Loader) -> Any:
         """Let the stream below a stage stand where a snapshot was taken; what was noted beside it."""
         number, state = found
         self.snapshots, self.last = [(number, state)], number
-        if state is not None:
-            stage.upstream = loader.inner(state["stages"]).running(stage.upstream, state["at"])
-        return None if state is None else state["beside"]
+        stage.upstream = loader.inner(state["stages"]).running(stage.upstream, state["at"])
+        return state["beside"]
 
 
 class Ages:

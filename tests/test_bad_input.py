@@ -201,6 +201,17 @@ def test_weights(name, weights, kind, words):
         assert word in str(caught.value)
 
 
+class Series(list):
+    """As pandas' are: values in an order of their own, and their names."""
+
+    def __init__(self, **values):
+        super().__init__(values.values())
+        self.values = values
+
+    def to_dict(self):
+        return self.values
+
+
 WEIGHTS_BY_NAME = {
     "one lacking": ({"cat": 1}, ["lacks", "'dog'"]),
     "one more": ({"cat": 1, "dog": 1, "owl": 2}, ["'owl'"]),
@@ -210,6 +221,7 @@ WEIGHTS_BY_NAME = {
     "all zero": ({"cat": 0, "dog": 0}, ["all 0"]),
     "too few": ([1], ["(1,)", "2 factories"]),
     "another kind of mapping": (UserDict(cat=1), ["lacks", "'dog'"]),
+    "a series": (Series(dog=1, owl=2), ["lacks", "'cat'"]),
 }
 
 
@@ -230,6 +242,21 @@ def test_weights_that_a_function_gives(name, weights, kind, words):
         next(mux())
     for word in [f"{name}: ", "weights", *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TAKES_WEIGHTS)
+def test_a_series_of_weights_goes_by_name(name):
+    weights = Series(dog=1, cat=0)
+    for given in (weights, lambda n_draws: weights):
+        with TAKES_WEIGHTS[name](given, label({"cat": [1].__iter__, "dog": [1].__iter__}))() as stream:
+            assert next(stream) == ("dog", 1)
+
+
+@pytest.mark.parametrize("fn", [lambda: [1, 1], lambda n_draws, more: [1, 1]])
+@pytest.mark.parametrize("name", TAKES_WEIGHTS)
+def test_a_function_of_weights_takes_one_argument(name, fn):
+    with pytest.raises(TypeError, match=f"^{name}: weights=.* cannot be called with one argument .*draws so far"):
+        TAKES_WEIGHTS[name](fn)
 
 
 # Seeds

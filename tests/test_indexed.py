@@ -7,8 +7,10 @@ import time
 import weakref
 from collections import Counter
 
+import h5py
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -56,6 +58,29 @@ class Duck:
 
     def give(self, i):
         return i
+
+
+def stored(kind, folder, data):
+    """An array as the library that is named keeps it."""
+    if kind == "memory map":
+        np.save(folder / "rows.npy", data)
+        return np.load(folder / "rows.npy", mmap_mode="r")
+    if kind == "h5py":
+        return h5py.File(folder / "rows.h5", "w").create_dataset("rows", data=data)
+    if kind == "zarr":  # its arrays have no `len`
+        return zarr.create_array(store=str(folder / "rows.zarr"), data=data)
+    return data
+
+
+@pytest.mark.parametrize("kind", ["array", "memory map", "h5py", "zarr"])
+def test_rows_of_what_others_store(kind, tmp_path):
+    data = stored(kind, tmp_path, np.arange(60).reshape(30, 2))
+    assert [row.tolist() for row in rows(data)()] == [[2 * k, 2 * k + 1] for k in range(30)]
+    drawn = draws(data, seed=0)
+    stream = drawn()
+    found = [next(stream).tolist() for _ in range(40)]
+    assert {tuple(row) for row in found} <= {(2 * k, 2 * k + 1) for k in range(30)}
+    assert (next(resume(drawn, through_json(stream.state_dict()))()) == next(stream)).all()
 
 
 class Faulty(Duck):

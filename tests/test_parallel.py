@@ -25,9 +25,11 @@ from pescador_fn import (
     batch,
     chain_mux,
     cycle,
+    draws,
     parallel,
     prefetch,
     round_robin_mux,
+    rows,
     seeded,
     shuffle,
     shuffled_mux,
@@ -39,6 +41,8 @@ from pescador_fn import (
 )
 from pescador_fn.curried import pipe
 from pescador_fn.engines import pool
+from pescador_fn.engines.pickling import dump
+from pescador_fn.seeds import Root
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -427,6 +431,38 @@ def test_a_stream_may_change_threads():
     thread.start()
     thread.join()
     assert found == list(range(1, 100))
+
+
+@pytest.mark.parametrize("engine", ELSEWHERE)
+def test_a_shutdown_closes_what_is_open(engine, tmp_path):
+    def noting():
+        try:
+            yield from itertools.count()
+        finally:
+            (tmp_path / "closed").touch()
+
+    stream = ELSEWHERE[engine](noting)()
+    next(stream)
+    shutdown()
+    assert (tmp_path / "closed").exists()
+
+
+def test_a_memory_map_is_mapped_in_the_worker_too(tmp_path):
+    """Whole ones; what was cut out of one, or changed in this process only, is sent."""
+    path = tmp_path / "rows.npy"
+    np.save(path, np.arange(300_000.0).reshape(-1, 3))
+    for mode, sent in {"r": False, "r+": False, "c": True}.items():
+        data = np.load(path, mmap_mode=mode)
+        if mode == "c":
+            data[0] = -1
+        for some, much in ((data, sent), (data[5:], True)):
+            factory = draws(some, seed=0)
+            assert (len(dump(factory, Root(0))) > some.nbytes) is much
+            here, there = (np.array(list(take(one, 50)())) for one in (factory, parallel(factory)))
+            assert (here == there).all()
+    data = np.load(path, mmap_mode="r")
+    path.unlink()
+    assert (next(parallel(rows(data))()) == [0, 1, 2]).all()
 
 
 @pytest.mark.parametrize("engine", ELSEWHERE)

@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+from functools import partial
 
 import elsewhere
 import numpy as np
@@ -15,6 +16,7 @@ from pescador_fn import (
     chain_mux,
     cycle,
     filter_items,
+    lift,
     map_items,
     parallel,
     prefetch,
@@ -100,6 +102,8 @@ STAGES = {
     "filtered": lambda f: map_items(filter_items(f, lambda item: item["x"] > 0.5), elsewhere.doubled),
     "passes": lambda f: take(cycle(f), 100),
     "skipped": lambda f: skip(f, 7),
+    "lifted": lambda f: lift(partial(map, elsewhere.doubled))(f),
+    "lifted, memoryless": lambda f: lift(partial(map, elsewhere.doubled), memoryless=True)(f),
 }
 
 

@@ -40,7 +40,9 @@ from pescador_fn import (
     keras_tuples,
     lift,
     map_items,
+    parallel,
     pipe,
+    prefetch,
     resume,
     round_robin_mux,
     seeded,
@@ -150,6 +152,20 @@ MISMATCHES = [
         r"shuffled_mux: the factories|shuffled_mux\['x'\] → cycle: n_items=6",
     ),
     (resume(a, state_of(a, 1)), resume(a, state_of(a, 2)), None),
+    *(
+        (over(take(a, 7)), over(take(a, 8)), f"{name} → take: n=8, the state has n=7")
+        for name, over in {
+            "doubled": lift(doubled),
+            "shuffle": lambda f: shuffle(f, 3),
+            "cache": lambda f: cache(f, 3),
+            "unbatch": lambda f: unbatch(batch(f, 2)),
+            "prefetch": lambda f: prefetch(f, 2),
+            "parallel": lambda f: parallel(f, engine="thread"),
+        }.items()
+        if name != "unbatch"
+    ),
+    (unbatch(batch(a, 7)), unbatch(batch(a, 8)), "unbatch → batch: size=8, the state has size=7"),
+    (prefetch(resume(a, state_of(a, 1)), 2), resume(a, state_of(a, 1)), "the state has resume here"),
 ]
 
 

@@ -199,6 +199,15 @@ class Worker:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def stop(self) -> None:
+        """Let it close what it has open; one that has not come in yet is ended."""
+        if not self.greeted:
+            self.kill()
+        elif not self.ended:
+            self.control.flags[0] = Control.RESET
+            with suppress(Gone):
+                self.send(b"wake")
+
     def ask_to_leave(self) -> None:
         """Let an idle worker end by itself; `kill` follows."""
         with suppress(Gone):

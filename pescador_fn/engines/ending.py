@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines.child import GRACE_S, Gone
-from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.wire import Raised, refs_in, unpack
 
 if TYPE_CHECKING:
     from pescador_fn.engines.child import Worker
 
-__all__ = ["MAX_RESTARTS", "ask_to_stop", "cause", "check_importing", "told", "until_stopped"]
+__all__ = ["MAX_RESTARTS", "cause", "check_importing", "told", "until_stopped"]
 
 MAX_RESTARTS = 3  # where nothing else is said
 
@@ -32,13 +31,6 @@ def check_importing() -> None:
             "parallel: a module started a process stream while a worker was importing it, which would start "
             "workers without end; start it below `if __name__ == '__main__':`, or in a function"
         )
-
-
-def ask_to_stop(worker: Worker) -> None:
-    """Tell a worker to stop its stream."""
-    worker.control.flags[0] = Control.RESET
-    with suppress(Gone):
-        worker.send(b"wake")
 
 
 def until_stopped(workers: list[Worker]) -> list[BaseException | None]:

@@ -16,14 +16,14 @@ import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pescador_fn.below import begin
+from pescador_fn.below import begin, origin
 from pescador_fn.state import Loader, Saver
 from pescador_fn.tape import SHARE
 
 if TYPE_CHECKING:
     from pescador_fn.running import Running
 
-__all__ = ["ABOUT", "Note", "Pace", "check", "keep", "newest", "stand"]
+__all__ = ["ABOUT", "Note", "Pace", "check", "keep", "newest", "noted", "stand"]
 
 Note: TypeAlias = tuple[int, Any]
 
@@ -60,6 +60,12 @@ class Pace:
 def newest(notes: list[Note], number: int) -> Note:
     """The newest note that is not younger than ``number`` calls."""
     return next(note for note in reversed(notes) if note[0] <= number)
+
+
+def noted(notes: list[Note], number: int, factory: Any, place: Any) -> Note:
+    """`newest` for a state: at the start too it tells which pipeline it is of."""
+    found, snapshot = newest(notes, number)
+    return found, origin(factory, place) if snapshot is None else snapshot
 
 
 def keep(notes: list[Note], number: int) -> list[Note]:

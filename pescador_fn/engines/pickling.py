@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copyreg
 import io
+import mmap
+import os
 from typing import Any
+
+import numpy as np
 
 from pescador_fn.legible import named
 from pescador_fn.sources import SourceFunction
@@ -31,6 +35,17 @@ def dump(factory: Any, place: Any) -> bytes:
     return file.getvalue()
 
 
+def _is_whole(array: Any) -> bool:
+    """Whether a memory map is of a file as it is, so that it can be mapped there too and no byte is copied."""
+    if type(array.base) is not mmap.mmap or array.mode not in ("r", "r+") or array.filename is None:
+        return False
+    try:
+        size: int = array.offset + array.nbytes
+        return os.path.getsize(array.filename) >= size
+    except OSError:
+        return False
+
+
 def _factory_pickler() -> Any:
     global _pickler  # made when it is first needed, since cloudpickle is slow to import
     if _pickler is None:
@@ -42,6 +57,9 @@ def _factory_pickler() -> Any:
                 # their globals, which travel once, and may refer to the source by its own name.
                 if type(obj) is SourceFunction and not obj.has_import_path:
                     return copyreg.__newobj__, (SourceFunction,), vars(obj)  # type: ignore[attr-defined]
+                if type(obj) is np.memmap and _is_whole(obj):
+                    order = "C" if obj.flags.c_contiguous else "F"
+                    return np.memmap, (obj.filename, obj.dtype, obj.mode, obj.offset, obj.shape, order)
                 return super().reducer_override(obj)
 
         _pickler = Pickler

@@ -119,7 +119,7 @@ def _end(workers: list[Worker]) -> None:
 
 
 def shutdown() -> None:
-    """End every worker, idle or not, and everything that belongs to them."""
+    """End every worker, idle or not, and everything that belongs to them; what they have open is closed first."""
     global _timer  # it begins again with the next worker
     with _lock:
         timer, _timer = _timer, None
@@ -129,8 +129,8 @@ def shutdown() -> None:
         timer.cancel()
         timer.join()
     for worker in busy:
-        worker.kill()
-    _end(idle)
+        worker.stop()
+    _end(busy + idle)
     end_sockets()
 
 

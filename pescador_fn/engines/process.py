@@ -20,9 +20,10 @@ import pickle
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.engines.pool as pool
+from pescador_fn.below import origin
 from pescador_fn.engines.child import Gone, Worker
 from pescador_fn.engines.delivery import Delivery
-from pescador_fn.engines.ending import MAX_RESTARTS, ask_to_stop, cause, check_importing, told, until_stopped
+from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, told, until_stopped
 from pescador_fn.engines.notes import Note, check, keep, newest
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.slabs import Control
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
-    from pescador_fn.state import Loader
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["InProcess"]
 
@@ -258,6 +259,10 @@ class InProcess(Delivery[T]):
 
     # States.
 
+    def save(self, saver: Saver) -> Any:
+        snapshot, calls, over = super().save(saver)
+        return [origin(self.node.of, self.place) if snapshot is None else snapshot, calls, over]
+
     def load(self, state: Any, loader: Loader) -> None:
         check(self.node.of, self.place, state[0], loader)
         self.stand(state)
@@ -275,7 +280,7 @@ class InProcess(Delivery[T]):
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():
             if self.ready and not worker.ended and not self.cut:  # else a message may be half taken
-                ask_to_stop(worker)
+                worker.stop()
                 (self.late,) = until_stopped([worker])
             else:
                 worker.kill()

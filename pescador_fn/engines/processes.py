@@ -16,7 +16,7 @@ import zmq
 
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines.child import LOOK_S, Gone, Worker
-from pescador_fn.engines.ending import MAX_RESTARTS, ask_to_stop, cause, check_importing, told, until_stopped
+from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, told, until_stopped
 from pescador_fn.engines.hands import Hand, Hands, Host
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.slabs import Control
@@ -237,7 +237,7 @@ class Processes(Hands):
             elif worker is not None:
                 worker.kill()
         for worker in workers:
-            ask_to_stop(worker)
+            worker.stop()
         late = [error for error in until_stopped(workers) if error is not None]
         if late:
             raise late[0]

@@ -176,7 +176,7 @@ class Team:
 class Shared(Running[T]):
     """The consumer's side of a stream that several workers make."""
 
-    __slots__ = ("begun", "place", "team", "upstream")
+    __slots__ = ("begun", "laid", "place", "team", "upstream")
 
     def __init__(self, node: Node[T], place: Place, hands: type[Hands]) -> None:
         super().__init__()
@@ -185,6 +185,7 @@ class Shared(Running[T]):
         self.team: Team = Team(node, place, hands)
         self.upstream: Running[Any] = begin(rebuilt(node.of, self.team.watch), place)
         self.begun: bool = False
+        self.laid: bool = False  # whether the pipeline has been, so that `done` speaks of its end
 
     def __iter__(self) -> Iterator[T]:
         if not self.begun:
@@ -195,10 +196,11 @@ class Shared(Running[T]):
 
     def more(self) -> Iterator[T] | None:
         """The pipeline; at its end its workers are free."""
-        if not self.upstream.done:
-            return iter(self.upstream)
-        self.close()
-        return None
+        if self.laid and self.upstream.done:
+            self.close()
+            return None
+        self.laid = True
+        return iter(self.upstream)
 
     def broken(self) -> Iterator[T]:
         self.cut = False  # a signal came while `more` ran, which can be done again

@@ -22,7 +22,7 @@ from operator import call
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pescador_fn.engines.lane import GRACE_S, MOST, SHUT, Counted, Lane, Weighed
-from pescador_fn.engines.notes import ABOUT, Note, check, keep, newest
+from pescador_fn.engines.notes import ABOUT, Note, check, keep, noted
 from pescador_fn.running import EMPTY, Running, flow
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class _Threaded(Running[T]):
     def save(self, saver: Saver) -> Any:
         """A note, the calls delivered since, and whether the end was met."""
         del saver  # a note speaks for itself
-        number, snapshot = newest(self.notes, self.delivered)
+        number, snapshot = noted(self.notes, self.delivered, self.node.of, self.place)
         return [snapshot, self.delivered - number, self.over]
 
     def load(self, state: Any, loader: Loader) -> None:
