@@ -180,11 +180,7 @@ class Parts(Generic[T]):
             keys = [_key(name) for name in self.names]
             about |= {"names": digest(sorted(keys)), "order": digest(keys)}
         if isinstance(self.items, tuple):  # a lazy sequence is not looked through
-            nodes = [
-                [index, part.described]
-                for index, part in enumerate(self.items)
-                if isinstance(part, Node) and part.described is not OPAQUE
-            ]
+            nodes = [[index, part.described] for index, part in enumerate(self.items) if _is_stage(part)]
             about["parts"] = digest(nodes) if nodes else None
         return about
 
@@ -248,6 +244,13 @@ class Data(Generic[T]):
     def __repr__(self) -> str:
         many = isinstance(self.rows, list | tuple) and len(self.rows) > 6
         return f"<{type(self.rows).__name__} of {len(self.rows):,}>" if many else named(self.rows)
+
+
+def _is_stage(part: Any) -> bool:
+    """Whether a factory is a stage, wherever it runs."""
+    while isinstance(part, Node) and part.build.__name__ in ELSEWHERE:
+        part = part.of
+    return isinstance(part, Node)
 
 
 def _key(name: Any) -> str:

@@ -7,6 +7,7 @@ stream, or in this library's own code for it: the rest is C, in which threads do
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import sys
 import threading
@@ -48,13 +49,28 @@ def _runs(stage: Any, frame: FrameType) -> bool:
 
 def _frames() -> Iterator[FrameType]:
     """The frames of all threads; of this one, those above the method that asks."""
-    tops = {thread: top for thread, top in sys._current_frames().items() if thread not in BACKGROUND}
+    tops = {thread: top for thread, top in _tops().items() if thread not in BACKGROUND}
     tops[threading.get_ident()] = sys._getframe(3)
     for top in tops.values():
         frame: FrameType | None = top
         while frame is not None:
             yield frame
             frame = frame.f_back
+
+
+def _tops() -> dict[int, FrameType]:
+    """The innermost frame of every thread.
+
+    The interpreter holds a lock meanwhile, which a thread that ends waits for with the GIL in hand: what the collector
+    finalizes just then must not let go of the GIL, as closing a stream does, or both wait for ever.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _codes(stage: Any) -> Iterator[Any]:

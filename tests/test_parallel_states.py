@@ -1,11 +1,12 @@
 """States of streams that run elsewhere: of the items delivered, whatever was made ahead."""
 
+import itertools
 import json
 import time
 
 import elsewhere
 import pytest
-from strategies import outcomes
+from strategies import outcomes, pulls
 
 from pescador_fn import (
     StateMismatch,
@@ -173,3 +174,17 @@ def test_a_snapshot_that_fails_costs_nothing_but_itself():
     pace = notes.Pace(0)
     assert pace.note(1, Broken()) is None
     assert pace.note(2, Broken()) is None
+
+
+def test_where_a_stream_of_a_mux_runs_is_no_part_of_a_state():
+    plain = shuffled_mux([noise(9) for _ in range(3)], seed=0)
+    others = [
+        shuffled_mux([over(noise(9)), noise(9), over(noise(9))], seed=0)
+        for over in (lambda f: prefetch(f, 2), parallel, lambda f: parallel(f, engine="thread"))
+    ]
+    for saved, resumed in itertools.product([plain, *others], repeat=2):
+        with saved() as stream:
+            head = pulls(stream, 7)
+            state = stream.state_dict()
+        with resume(resumed, state)() as rest:
+            assert head + pulls(rest, 30) == pulls(plain(), 37)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import elsewhere
 import pytest
+import zmq
 from crashes import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
 from elsewhere import Fault
 from strategies import outcomes, pulls, shown
@@ -24,7 +25,7 @@ from pescador_fn import (
     shutdown,
     stochastic_mux,
 )
-from pescador_fn.engines import child
+from pescador_fn.engines import child, hands
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -197,6 +198,53 @@ def test_an_interrupted_next_costs_no_item(engine):
     for k in range(6):
         mine = [i for which, i in found if which == k]
         assert mine == list(range(len(mine)))
+
+
+def interrupt_once(patch, owner, name, at):
+    """Let a method raise a Ctrl-C, once, at its call number ``at``."""
+    real, calls = getattr(owner, name), itertools.count()
+
+    def raising(*args):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    patch.setattr(owner, name, raising)
+
+
+@pytest.mark.parametrize("engine", ["process", "thread"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_second_interrupt_while_the_first_is_mended_costs_nothing(engine, at, monkeypatch):
+    mux = round_robin_mux([elsewhere.numbered(k, 0.001) for k in range(6)])
+    stream = parallel(mux, 2, engine=engine)()
+    found = pulls(stream, 12)
+    stream._running.team.cut = True  # as a signal leaves it that comes while outcomes are taken in
+    with monkeypatch.context() as patch:
+        interrupt_once(patch, hands.Hand, "order", at)
+        with pytest.raises(KeyboardInterrupt):
+            found.extend(stream)
+    found += pulls(stream, 30)
+    for k in range(6):
+        mine = [i for which, i in found if which == k]
+        assert mine == list(range(len(mine)))
+    stream.close()
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_an_interrupt_before_a_wait_does_not_hide_a_death(at, monkeypatch):
+    stream = parallel(round_robin_mux([elsewhere.numbered(k, 0.002) for k in range(3)]), 2)()
+    with monkeypatch.context() as patch:
+        interrupt_once(patch, zmq.Poller, "register", at + 4)  # each worker has had a poller of its own
+        with pytest.raises(KeyboardInterrupt):
+            pulls(stream, 100)
+    found = pulls(stream, 3)
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    found += pulls(stream, 60)
+    for k in range(3):
+        mine = [i for which, i in found if which == k]
+        assert mine == list(range(mine[0], mine[0] + len(mine)))
+    stream.close()
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])

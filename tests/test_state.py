@@ -2,9 +2,11 @@
 
 import copy
 import functools
+import gc
 import json
 import pickle
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -506,3 +508,20 @@ def test_memoryless_is_part_of_a_lifted_function():
     assert pipe(a, curried.lift(doubled, memoryless=True)()) == memoryless(a)
     with pytest.raises(TypeError, match="lift: memoryless=3 is not a bool"):
         lift(doubled, memoryless=3)
+
+
+def test_nothing_is_finalized_while_the_frames_of_all_threads_are_gathered(monkeypatch):
+    """It would let go of the GIL under a lock of the interpreter's, which a thread that ends holds on for."""
+    seen, real = [], sys._current_frames
+
+    def current_frames():
+        seen.append(gc.isenabled())
+        return real()
+
+    monkeypatch.setattr(sys, "_current_frames", current_frames)
+    with prefetch(a, 2)() as stream:
+        next(stream)
+        stream.state_dict()
+    assert seen
+    assert not any(seen)
+    assert gc.isenabled()

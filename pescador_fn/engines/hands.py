@@ -139,13 +139,13 @@ class Hand:
         """Let another worker go on, from what was received."""
         self.commands.clear()
         self.asked = self.came = self.unopened = 0
-        children, self.children = self.children, {}
-        for which, child in children.items():
+        kept = {}  # put in place when it is whole: a signal may come between any two steps
+        for which, child in self.children.items():
             if child.over and not child.closed:  # it was let go
                 child.closed = True
                 child.ahead.dropped -= not child.adopted
                 continue
-            self.children[which] = child
+            kept[which] = child
             if child.complete or (child.failing and child.outcomes):
                 child.closed = True
             else:
@@ -154,6 +154,7 @@ class Hand:
                 child.ahead.stale = True
                 self.unopened += not child.opened
                 self.commands.append(("open", self.order(child)))
+        self.children = kept
 
 
 class Hands:
@@ -166,7 +167,7 @@ class Hands:
     def prepare(self) -> None:
         """Get ready, where the pipeline is begun."""
 
-    def exchange(self, awaited: Hand) -> None:
+    def exchange(self, awaited: Hand | None) -> None:
         """Send what is to be sent, and take in what there is, or wait for something for a while."""
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ A worker is lent to one stream at a time, so that one that is stuck harms nobody
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import threading
@@ -58,20 +59,25 @@ def _started() -> Worker:
     """A new worker, made on another thread: a signal that comes half-way must not lose a process."""
     made: list[Worker] = []
     failed: list[BaseException] = []
-    done = threading.Event()  # a `join` that a signal cuts takes the thread for ended, and the next one does not wait
+    done = threading.Lock()  # by itself, since a signal may cut what else waits for a thread while it holds a lock
+    done.acquire()
 
     def start() -> None:
         try:
             made.append(Worker())
         except BaseException as error:
             failed.append(error)
-        done.set()
+        done.release()
 
-    threading.Thread(target=start, name="pescador_fn start").start()
+    def wait() -> None:
+        while not (made or failed):
+            done.acquire(timeout=1)
+
+    _thread.start_new_thread(start, ())
     try:
-        done.wait()
+        wait()
     except BaseException:
-        done.wait()
+        wait()
         made.clear()  # the last reference, so it is killed
         raise
     if failed:

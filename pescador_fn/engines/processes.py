@@ -180,8 +180,7 @@ class Processes(Hands):
         if self.pickled is None:
             self.pickled = dump(self.team.node.of, self.team.place)
 
-    def exchange(self, awaited: Hand) -> None:
-        assert isinstance(awaited, _Process)
+    def exchange(self, awaited: Hand | None) -> None:
         for hand in self.processes:
             try:
                 hand.send()
@@ -189,17 +188,18 @@ class Processes(Hands):
                 hand.bury()
         if self.take():
             return
-        worker = awaited.worker
-        if worker is not None and awaited.ready:
+        process = awaited if isinstance(awaited, _Process) and awaited.ready else None
+        worker = None if process is None else process.worker
+        if worker is not None:
             worker.control.flags[0] = Control.WAITING
         if not self.take():  # what came before it knew
-            if worker is not None and awaited.ready:
+            if worker is not None:
                 worker.wake()
             self.team.cut = False
             self._wait()
             self.team.cut = True
             self.take()
-        if worker is not None and awaited.ready and worker is awaited.worker:
+        if worker is not None and process is not None and worker is process.worker:
             worker.control.flags[0] = Control.GO
 
     def take(self) -> bool:
@@ -209,12 +209,13 @@ class Processes(Hands):
         """Until there is a message, or a worker is dead, at most for a while."""
         hands = [hand for hand in self.processes if hand.worker is not None]
         if self.poller is None:
-            self.poller = zmq.Poller()
+            poller = zmq.Poller()
             for hand in hands:
                 assert hand.worker is not None
-                self.poller.register(hand.worker.socket, zmq.POLLIN)
+                poller.register(hand.worker.socket, zmq.POLLIN)
                 if hand.worker.pidfd >= 0:
-                    self.poller.register(hand.worker.pidfd, zmq.POLLIN)
+                    poller.register(hand.worker.pidfd, zmq.POLLIN)
+            self.poller = poller  # whole: a signal may come between any two steps here
         found = dict(self.poller.poll(int(LOOK_S * 1000)))
         for hand in hands:
             worker = hand.worker

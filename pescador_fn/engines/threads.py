@@ -156,7 +156,7 @@ class Threads(Hands):
         self.all.extend(self.threads)
         _open.add(self)
 
-    def exchange(self, awaited: Hand) -> None:
+    def exchange(self, awaited: Hand | None) -> None:
         del awaited
         for hand in self.threads:
             hand.send()
