@@ -180,7 +180,11 @@ class Parts(Generic[T]):
             keys = [_key(name) for name in self.names]
             about |= {"names": digest(sorted(keys)), "order": digest(keys)}
         if isinstance(self.items, tuple):  # a lazy sequence is not looked through
-            nodes = [[index, part.described] for index, part in enumerate(self.items) if _is_stage(part)]
+            nodes = [
+                [index, part.described]
+                for index, part in enumerate(self.items)
+                if isinstance(part, Node) and _is_stage(part)
+            ]
             about["parts"] = digest(nodes) if nodes else None
         return about
 
