@@ -52,7 +52,7 @@ def check_seed(function: str, seed: Any) -> int | None:
 
 @cache
 def _maker() -> Callable[[bytes], PCG64]:
-    """What is imported when it is first needed: numpy's random module takes longer than all of ours."""
+    """What is imported when it is first needed: numpy's random module takes as long as all of ours."""
     from pescador_fn.words import bits
 
     return bits

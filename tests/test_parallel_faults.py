@@ -573,6 +573,30 @@ input()
     assert not any(map(lives, started))
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_program_that_fails_closes_what_is_open_in_its_workers(n_workers, tmp_path):
+    note = tmp_path / "closed"
+    code = f"""
+from pathlib import Path
+from pescador_fn import parallel, shuffled_mux
+
+def noting():
+    try:
+        while True:
+            yield 1
+    finally:
+        Path({str(note)!r}).touch()
+
+stream = parallel(shuffled_mux([noting]), {n_workers})()
+next(stream)
+raise KeyError("of the program's own")
+"""
+    out, err = program_of(code).communicate(timeout=30)
+    assert out == ""
+    assert err.strip().endswith('KeyError: "of the program\'s own"')
+    assert note.exists()
+
+
 # Forks.
 
 

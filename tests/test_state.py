@@ -160,11 +160,9 @@ MISMATCHES = [
             "doubled": lift(doubled),
             "shuffle": lambda f: shuffle(f, 3),
             "cache": lambda f: cache(f, 3),
-            "unbatch": lambda f: unbatch(batch(f, 2)),
             "prefetch": lambda f: prefetch(f, 2),
             "parallel": lambda f: parallel(f, engine="thread"),
         }.items()
-        if name != "unbatch"
     ),
     (unbatch(batch(a, 7)), unbatch(batch(a, 8)), "unbatch → batch: size=8, the state has size=7"),
     (prefetch(resume(a, state_of(a, 1)), 2), resume(a, state_of(a, 1)), "the state has resume here"),

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pescador_fn.engines.notes import ABOUT, Note, newest
+from pescador_fn.engines.notes import ABOUT, Note
 from pescador_fn.engines.wire import Outcome, Raised
 from pescador_fn.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from pescador_fn.state import Saver
 
 __all__ = ["Delivery"]
 
@@ -73,13 +71,6 @@ class Delivery(Running[T]):
 
     def about(self) -> dict[str, Any]:
         return ABOUT["parallel"]
-
-    def save(self, saver: Saver) -> Any:
-        """A note, the calls delivered since, and whether the end was met."""
-        del saver  # a note speaks for itself
-        delivered = self.delivered
-        number, snapshot = newest(self.notes, delivered)
-        return [snapshot, delivered - number, self.done]
 
     def stand(self, state: Any) -> None:
         """Stand where ``save`` was called."""

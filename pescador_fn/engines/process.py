@@ -20,11 +20,10 @@ import pickle
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.engines.pool as pool
-from pescador_fn.below import origin
 from pescador_fn.engines.child import Gone, Worker
 from pescador_fn.engines.delivery import Delivery
 from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, told, until_stopped
-from pescador_fn.engines.notes import Note, check, keep, newest
+from pescador_fn.engines.notes import Note, check, keep, newest, noted
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.wire import Outcome, Raised, unpack
@@ -260,8 +259,11 @@ class InProcess(Delivery[T]):
     # States.
 
     def save(self, saver: Saver) -> Any:
-        snapshot, calls, over = super().save(saver)
-        return [origin(self.node.of, self.place) if snapshot is None else snapshot, calls, over]
+        """A note, the calls delivered since, and whether the end was met."""
+        del saver  # a note speaks for itself
+        delivered = self.delivered
+        number, snapshot = noted(self.notes, delivered, self.node.of, self.place)
+        return [snapshot, delivered - number, self.done]
 
     def load(self, state: Any, loader: Loader) -> None:
         check(self.node.of, self.place, state[0], loader)

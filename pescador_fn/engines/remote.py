@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pescador_fn.engines.delivery import Delivery
-from pescador_fn.engines.notes import check
+from pescador_fn.engines.notes import check, newest
 from pescador_fn.engines.wire import Raised
 from pescador_fn.running import flow
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pescador_fn.engines.split import Path, Unit
     from pescador_fn.seeds import Place
-    from pescador_fn.state import Loader
+    from pescador_fn.state import Loader, Saver
 
 __all__ = ["Mux", "Remote"]
 
@@ -156,6 +156,13 @@ class Remote(Delivery[T]):
     @property
     def done(self) -> bool:
         return (self.over or self.received == self.length) and not self.outcomes and not self.given[0].__length_hint__()
+
+    def save(self, saver: Saver) -> Any:
+        """As of what runs elsewhere by itself; at the start without a snapshot, since the mux knows its streams."""
+        del saver  # a note speaks for itself
+        delivered = self.delivered
+        number, snapshot = newest(self.notes, delivered)
+        return [snapshot, delivered - number, self.done]
 
     def load(self, state: Any, loader: Loader) -> None:
         check(self.ahead.unit.node.of.items[self.stream], self.place, state[0], loader)
