@@ -81,7 +81,10 @@ class Slice(NamedTuple):
 def _processor_s() -> float:
     """Seconds that this process and its children have used so far."""
     ticks, total = os.sysconf("SC_CLK_TCK"), time.process_time()
-    pids = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    pids: list[str] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            pids += (task / "children").read_text().split()
     for pid in pids:
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -3,6 +3,7 @@
 import datetime
 import enum
 import pickle
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pescador_fn.engines import columns
+from pescador_fn.engines import columns, copying, encoder
 from pescador_fn.engines.encoder import Encoder, raised
 from pescador_fn.engines.slabs import Reader, Writer, anonymous_file
 from pescador_fn.engines.wire import Raised, pack, refs_in, unpack
@@ -240,7 +241,7 @@ def test_items_do_not_share_memory_that_can_be_seen(pipe):
 
 
 def test_a_small_row_that_is_kept_holds_little(pipe):
-    kept = pipe.through([{"x": np.zeros(16), "y": np.array(1)} for _ in range(512)])[0]
+    kept = pipe.through([{"x": np.zeros(16), "y": np.array(1)} for _ in range(512)])[-1]
     for part in kept.values():
         assert part.base.nbytes <= 4096
 
@@ -281,6 +282,58 @@ def test_slabs_are_used_again(pipe):
     held = [pipe.through([np.full(2000, k)])[0] for k in range(500)]
     assert [int(x[-1]) for x in held] == list(range(500))
     assert len(pipe.reader.maps) < 15  # each holds a descriptor
+
+
+LARGE = {
+    "plain": np.arange(700_001.0),
+    "odd bytes": np.arange(5_000_003, dtype="u1"),
+    "Fortran order": np.asfortranarray(np.arange(1_000_000.0).reshape(1000, 1000)),
+    "strided": np.arange(2_000_000.0).reshape(1000, 2000)[:, ::2],
+    "dates": np.arange(700_000).astype("M8[s]"),
+    "structured": np.ones(300_000, [("a", "i1"), ("b", "f8"), ("c", "f8")]),
+}
+
+
+@pytest.mark.parametrize("helper", ["free", "late", "none"])
+def test_large_arrays_are_copied_by_two_threads(pipe, helper, monkeypatch):
+    busy = threading.Event()
+    if helper == "late":
+        copying._helping().submit(busy.wait)
+    monkeypatch.setattr(copying, "_processors", lambda: 1 if helper == "none" else 2)
+    for array in LARGE.values():
+        assert array.nbytes >= copying.LARGE
+        assert same({"x": array}, pipe.through([{"x": array}])[0])
+    busy.set()
+
+
+def test_rows_of_ever_other_shapes_get_no_schema(pipe):
+    """Writing a schema out takes as long as to pickle ten items."""
+    items = [{"x": np.zeros(k)} for k in range(1, 1000)]
+    assert all(map(same, items, pipe.through(items)))
+    assert len(pipe.encoder.known) <= encoder.KNOWN
+    assert all(isinstance(known, int) for known in pipe.encoder.known.values())
+    pipe.through([{"x": np.zeros(k)} for k in (3, 4) * encoder.MET])
+    assert sum(isinstance(known, columns.Schema) for known in pipe.encoder.known.values()) == 2
+
+
+@pytest.mark.parametrize("n", [4, 9])  # from the fourth on by columns
+def test_several_large_arrays_are_placed_all_or_none(pipe, n, monkeypatch):
+    items = [{"x": np.full(5000, k), "k": k, "y": np.full((3, 700), -k)} for k in range(n)]
+    assert all(map(same, items, pipe.through(items)))
+    rows = [pipe.encoder.row(item) for item in items]
+    assert used(pipe.writer) == len(refs_in(pipe.message(rows)[0])) == 2 * n
+    placed = []
+
+    def full(size):
+        placed.append(size)
+        if len(placed) == 2:
+            raise OSError("no space is left")
+        return Writer.place(pipe.writer, size)
+
+    monkeypatch.setattr(pipe.writer, "place", full)
+    with pytest.raises(OSError, match="no space"):
+        pipe.encoder.row(items[-1])
+    assert used(pipe.writer) == 2 * n
 
 
 def test_what_is_not_taken_is_freed(pipe):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["SMALL", "Row", "Schema", "split"]
+    from numpy.typing import NDArray
+
+__all__ = ["SMALL", "Row", "Schema", "Signature", "array_over", "signature", "split"]
 
 SMALL = 4096  # bytes; from here on an array goes through a slab, below it a slab would be mostly empty
 LONGEST = 1024  # of a string that goes by column, so that a row's size is known well enough
@@ -20,44 +23,50 @@ _PLAIN: set[type] = {NoneType, bool, int, float, complex, str, bytes, *np.sctype
 _SIZED: set[type] = {str, bytes, np.str_, np.bytes_}
 
 Row = list[Any]  # what kind, the bytes, the parts
+Spec: TypeAlias = "tuple[Any, tuple[int, ...]] | None"  # the dtype and the shape of an array, or a plain value
+Signature: TypeAlias = tuple[type | None, tuple[Any, ...], tuple[Spec, ...]]  # the container, its keys, its parts
+
+
+def signature(item: Any) -> Signature | None:
+    """What rows that go by columns have in common, if the parts of the item allow them."""
+    kind: type | None = type(item)
+    if kind is dict:
+        keys, values = tuple(item), tuple(item.values())
+        if not all(type(key) is str for key in keys):
+            return None
+    elif kind is tuple:
+        keys, values = (len(item),), item
+    else:
+        kind, keys, values = None, (), (item,)
+    specs: list[Spec] = []
+    for value in values:
+        if type(value) is np.ndarray:
+            if value.dtype.hasobject or not value.nbytes:
+                return None
+            specs.append((value.dtype, value.shape))
+        elif type(value) in _PLAIN:
+            specs.append(None)
+        else:
+            return None
+    return kind, keys, tuple(specs)
+
+
+def _n_bytes(spec: Spec) -> int:
+    return 0 if spec is None else spec[0].itemsize * math.prod(spec[1])
 
 
 class Schema:
-    """What rows have in common: the container, and for each part a dtype and a shape, or ``None`` for a plain value."""
+    """Makes the rows of one signature; ``put`` places large arrays, all of a row or none."""
 
-    __slots__ = ("keys", "kind", "n_bytes", "row", "specs")
+    __slots__ = ("large", "n_bytes", "put", "row", "signature")
 
-    def __init__(self, kind: type | None, keys: list[Any], specs: list[Any]) -> None:
-        self.kind: type | None = kind
-        self.keys: list[Any] = keys
-        self.specs: list[Any] = specs
-        arrays = [spec for spec in specs if spec is not None]
-        self.n_bytes: int = 32 * len(specs) + sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape, _ in arrays)
+    def __init__(self, signature: Signature, put: Callable[[list[Any]], list[Any]]) -> None:
+        self.signature: Signature = signature
+        self.put: Callable[[list[Any]], list[Any]] = put
+        sizes = list(map(_n_bytes, signature[2]))
+        self.large: int = sum(size for size in sizes if size >= SMALL)  # bytes that go through slabs
+        self.n_bytes: int = 32 * len(sizes) + sum(sizes)
         self.row: Callable[[Any], Row | None] = self._checked()
-
-    @classmethod
-    def of(cls, item: Any) -> Schema | None:
-        """The schema of an item, if its parts allow one."""
-        kind: type | None = type(item)
-        if kind is dict:
-            keys, values = list(item), list(item.values())
-            if not all(type(key) is str for key in keys):
-                return None
-        elif kind is tuple:
-            keys, values = [len(item)], list(item)
-        else:
-            kind, keys, values = None, [], [item]
-        specs: list[Any] = []
-        for value in values:
-            if type(value) is np.ndarray:
-                if value.dtype.hasobject or not 0 < value.nbytes < SMALL:
-                    return None
-                specs.append((value.dtype, value.shape, value.ndim < 2))
-            elif type(value) in _PLAIN:
-                specs.append(None)
-            else:
-                return None
-        return cls(kind, keys, specs)
 
     def _checked(self) -> Callable[[Any], Row | None]:
         """The function from an item to its row, or to ``None`` where the item does not fit.
@@ -65,58 +74,80 @@ class Schema:
         It is written out for this schema, as `dataclasses` does: a loop over the parts takes twice as long, and here
         most of a worker's time is spent.
         """
-        names = [f"v{k}" for k in range(len(self.specs))]
-        known: dict[str, Any] = {"array": np.ndarray, "plain": _PLAIN, "sized": _SIZED, "keys": self.keys}
+        kind, keys, specs = self.signature
+        names = [f"v{k}" for k in range(len(specs))]
+        known: dict[str, Any] = {"array": np.ndarray, "plain": _PLAIN, "sized": _SIZED, "keys": list(keys)}
         lines = ["def row(item):"]
 
         def unless(condition: str) -> None:
             lines.append(f"    if not ({condition}): return None")
 
-        if self.kind is None:
+        if kind is None:
             lines.append("    v0 = item")
-        elif self.kind is tuple:
+        elif kind is tuple:
             unless(f"type(item) is tuple and len(item) == {len(names)}")
         else:
             unless("type(item) is dict and list(item) == keys")
-        if self.kind is not None and names:
-            lines.append(f"    [{', '.join(names)}] = item{'.values()' if self.kind is dict else ''}")
-        parts = []
-        for k, (name, spec) in enumerate(zip(names, self.specs, strict=True)):
+        if kind is not None and names:
+            lines.append(f"    [{', '.join(names)}] = item{'.values()' if kind is dict else ''}")
+        parts: list[str] = []
+        large: list[str] = []
+        for k, (name, spec) in enumerate(zip(names, specs, strict=True)):
             if spec is None:
                 unless(f"type({name}) in plain and (type({name}) not in sized or len({name}) <= {LONGEST})")
                 parts.append(name)
             else:
-                known[f"d{k}"], shape, flat = spec
+                known[f"d{k}"], shape = spec
                 unless(f"type({name}) is array and {name}.ndim == {len(shape)}")
                 if len(shape) == 1:  # as for all shapes, without a tuple
                     unless(f"len({name}) == {shape[0]}")
                 elif shape:
                     unless(f"{name}.shape == {shape}")
                 unless(f"{name}.dtype is d{k} or {name}.dtype == d{k}")
-                if not flat:
+                if len(shape) > 1:
                     unless(f"{name}.flags.c_contiguous")
-                parts.append(f"{name}.tobytes()")
+                if _n_bytes(spec) < SMALL:
+                    parts.append(f"{name}.tobytes()")
+                else:
+                    parts.append(f"placed[{len(large)}]")
+                    large.append(name)
+        if large:
+            lines.append(f"    placed = put([{', '.join(large)}])")
+            known["put"] = self.put
         lines.append(f"    return [schema, n_bytes, {', '.join(parts)}]")
         known["schema"], known["n_bytes"] = self, self.n_bytes
         exec("\n".join(lines), known)
         row: Callable[[Any], Row | None] = known["row"]
         return row
 
-    def join(self, rows: list[Row]) -> list[bytes]:
-        """Rows as one piece of bytes for each column."""
-        columns = list(zip(*rows, strict=True))[2:]
-        return [
-            pickle.dumps(column, 5) if spec is None else b"".join(column)
-            for column, spec in zip(columns, self.specs, strict=True)
-        ]
+    def join(self, rows: list[Row]) -> tuple[list[bytes], list[Any]]:
+        """Rows as one piece of bytes for each column, and where the large arrays of the columns of such are."""
+        pieces: list[bytes] = []
+        placed: list[Any] = []
+        for column, spec in zip(list(zip(*rows, strict=True))[2:], self.signature[2], strict=True):
+            if _n_bytes(spec) >= SMALL:
+                placed.append(list(map(tuple, column)))
+            else:
+                pieces.append(pickle.dumps(column, 5) if spec is None else b"".join(column))
+        return pieces, placed
 
 
-def split(kind: type | None, keys: list[Any], specs: list[Any], n: int, pieces: list[memoryview]) -> list[Any]:
-    """Items from columns."""
-    columns = [
-        pickle.loads(piece) if spec is None else _rows(piece, spec[0], spec[1], n)
-        for piece, spec in zip(pieces, specs, strict=True)
-    ]
+def array_over(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any = "C") -> NDArray[Any]:
+    """An array over a writable buffer."""
+    return np.ndarray(shape, dtype, buffer, order=order)
+
+
+def split(found: Signature, n: int, pieces: Iterator[memoryview], large: Iterator[list[Any]]) -> list[Any]:
+    """Items from columns; the pieces of the small ones, and the buffers of the others."""
+    kind, keys, specs = found
+    columns: list[Any] = []
+    for spec in specs:
+        if spec is None:
+            columns.append(pickle.loads(next(pieces)))
+        elif _n_bytes(spec) < SMALL:
+            columns.append(_rows(next(pieces), *spec, n))
+        else:
+            columns.append([array_over(buffer, *spec) for buffer in next(large)])
     if kind is None:
         return list(columns[0])
     if kind is tuple:
@@ -136,7 +167,7 @@ def split(kind: type | None, keys: list[Any], specs: list[Any], n: int, pieces: 
 
 def _rows(piece: memoryview, dtype: Any, shape: tuple[int, ...], n: int) -> list[Any]:
     """The arrays of one column, in blocks of 4 KB: a row that is kept holds no more than that."""
-    whole = np.frombuffer(piece, dtype, count=n * int(np.prod(shape))).reshape(n, *shape)
+    whole = np.frombuffer(piece, dtype, count=n * math.prod(shape)).reshape(n, *shape)
     step = max(1, SMALL * n // len(piece))
     found: list[Any] = []
     for at in range(0, n, step):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pescador_fn.engines.columns import SMALL, Row, Schema
+from pescador_fn.engines.columns import SMALL, Row, Schema, Signature, array_over, signature
+from pescador_fn.engines.copying import copy
 from pescador_fn.engines.slabs import Ref
 from pescador_fn.errors import show
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ERROR", "ITEM", "Encoder", "length", "raised"]
 
 ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema
+MET = 4  # times that a signature is met before it gets a schema
+KNOWN = 64  # signatures that are remembered
 
 
 class Shelf(Protocol):
@@ -67,11 +70,6 @@ def _tracked(known: str, name: str) -> type:
     return found
 
 
-def _array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    """An array over a writable buffer."""
-    return np.ndarray(shape, dtype, buffer, order=order)
-
-
 def _nothing(item: Any) -> None:
     del item
 
@@ -82,6 +80,7 @@ class Encoder:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf: Shelf = shelf
         self.quick: Callable[[Any], Row | None] = _nothing  # the row of an item of the schema before
+        self.known: dict[Signature, int | Schema] = {}  # schemas, and how often signatures that have none were met
         self.by_value: bool = False  # whether an item has needed cloudpickle
         self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
         self.placed: bool = False
@@ -95,13 +94,26 @@ class Encoder:
         row = self.quick(item)
         if row is not None:
             return row
-        schema = Schema.of(item)
+        schema = self._schema(item)
         if schema is not None:
             row = schema.row(item)
             if row is not None:
                 self.quick = schema.row
                 return row
         return self.pickled(ITEM, item)
+
+    def _schema(self, item: Any) -> Schema | None:
+        """The schema of an item, made when there is use for it: it takes as long as to pickle ten items."""
+        found = signature(item)
+        if found is None:
+            return None
+        known = self.known.get(found, 0)
+        if not isinstance(known, int):
+            return known
+        if len(self.known) >= KNOWN:  # arrays of ever other shapes
+            self.known.clear()
+        self.known[found] = known = known + 1 if known + 1 < MET else Schema(found, self._put_all)
+        return None if isinstance(known, int) else known
 
     def pickled(self, kind: str, value: Any) -> Row:
         """A row of one pickle."""
@@ -125,9 +137,7 @@ class Encoder:
             pickler.dump(value)
             self.refs.insert(0, self._put(np.frombuffer(file.getbuffer(), np.uint8)))
         except BaseException:
-            for ref in self.refs:
-                if isinstance(ref, Ref):
-                    self.shelf.free(ref)
+            self._free(self.refs)
             self.refs = []
             raise
         refs, self.refs = self.refs, []
@@ -139,7 +149,7 @@ class Encoder:
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
         self.refs.append(self._put(obj, order))
         self.placed = True
-        return _array, (pickle.PickleBuffer(bytearray(1)), obj.dtype, obj.shape, order)
+        return array_over, (pickle.PickleBuffer(bytearray(1)), obj.dtype, obj.shape, order)
 
     def _buffer(self, buffer: pickle.PickleBuffer) -> None:
         """Called by the pickler for each buffer; that of an array has been placed just before."""
@@ -152,8 +162,23 @@ class Encoder:
         if array.nbytes < SMALL:
             return array.tobytes(order)
         ref, place = self.shelf.place(array.nbytes)
-        np.copyto(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
+        copy(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
         return ref
+
+    def _put_all(self, arrays: list[NDArray[Any]]) -> list[Ref | bytes]:
+        """Place large arrays, or none of them."""
+        refs: list[Ref | bytes] = []
+        try:
+            refs.extend(map(self._put, arrays))  # keeps what was placed before an error
+        except BaseException:
+            self._free(refs)
+            raise
+        return refs
+
+    def _free(self, refs: list[Ref | bytes]) -> None:
+        for ref in refs:
+            if isinstance(ref, Ref):
+                self.shelf.free(ref)
 
 
 _slow: Any = None

@@ -12,7 +12,7 @@ import threading
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from pescador_fn.engines.encoder import ITEM, Encoder
+from pescador_fn.engines.encoder import ERROR, ITEM, Encoder
 from pescador_fn.engines.slabs import Control, Ref
 from pescador_fn.engines.wire import pack, refs_in, row_bytes
 from pescador_fn.errors import WorkerError, show
@@ -25,7 +25,7 @@ __all__ = ["LOOK_MS", "Outbox", "unpicklable"]
 
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
-HEAVY = 2**22  # bytes since the last message, slabs counted: so many are still in the caches when they are used again
+HEAVY = 2**23  # bytes since the last message, slabs counted: a message costs as much as to copy half a megabyte
 HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
 LINGER_S = 0.001  # how long rows lie while the generator does not return
 MESSAGES = 64  # the most that are sent and not taken
@@ -50,6 +50,7 @@ class Outbox:
         self.flushed: int = 0  # bytes, up to the last message
         self.full: int = BYTES  # of `made`: so much is sent at once, slabs not counted
         self.heavy: int = HEAVY
+        self.light: Any = None  # the schema of the last row that has nothing in slabs
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
         self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
@@ -92,8 +93,8 @@ class Outbox:
         # Most of a worker's time goes through here, so no function is called for what can be looked at.
         size: int = row[1]
         self.made = made = self.made + size
-        if row[0] is ITEM:
-            self.full += size - row[3]
+        if row[0] is not self.light:
+            self.weigh(row)
         if size > self.largest:
             self.largest = size
             self.limit = 0  # room must be left for another as large
@@ -107,6 +108,15 @@ class Outbox:
             or (monotonic() - self.flushed_s > HOLD_S and (self.flags[0] or self.is_clear()))
         )
         return made
+
+    def weigh(self, row: Row) -> None:
+        """Leave the slabs of a row out of what a message holds."""
+        if row[0] is ITEM:
+            self.full += row[1] - row[3]
+        elif row[0] is not ERROR:
+            self.full += row[0].large
+            if not row[0].large:
+                self.light = row[0]
 
     def arm(self) -> None:
         """Let the small thread look after what waits."""

@@ -9,9 +9,10 @@ message takes all that wait:
                 │
                 └ arrays of 4 KB and more ──▶ slabs (the head says where)
 
-There are three kinds of row. A dict, a tuple or a single value whose parts are small arrays and plain values goes by
+There are three kinds of row. A dict, a tuple or a single value whose parts are arrays and plain values goes by
 *columns*: rows of one schema (names, types, shapes, all checked on every row) are joined, and their pickling is done
-once for hundreds. Anything else is pickled by itself, its buffers out of band. An error is pickled with its traceback.
+once for hundreds. Anything else is pickled by itself, its buffers out of band, and so is what has a shape that others
+seldom have. An error is pickled with its traceback.
 Nothing here knows of sockets or processes.
 """
 
@@ -74,9 +75,9 @@ def pack(rows: list[Row]) -> tuple[list[Any], bytes]:
         elif kind is ERROR:
             runs += [(ERROR, row[2] and lay(row[2]), row[3], row[4]) for row in some]
         else:
-            pieces = kind.join(some)
+            pieces, placed = kind.join(some)
             body += pieces
-            runs.append((kind.kind, kind.keys, kind.specs, len(some), list(map(len, pieces))))
+            runs.append((kind.signature, len(some), list(map(len, pieces)), placed))
     return runs, b"".join(body)
 
 
@@ -84,8 +85,10 @@ def refs_in(runs: list[Any]) -> list[Ref]:
     """Every slab that a message speaks of."""
     lists: list[Any] = []
     for run in runs:
-        if isinstance(run[0], str):
-            lists += run[1] if run[0] == ITEM else [run[1] or []]
+        if run[0] == ITEM:
+            lists += run[1]
+        else:
+            lists += [run[1] or []] if run[0] == ERROR else run[3]
     return [Ref(*ref) for refs in lists for ref in refs if not isinstance(ref, int)]
 
 
@@ -111,7 +114,7 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
             found.append([item])
 
     for run in runs:
-        if isinstance(run[0], str) and run[0] == ITEM:
+        if run[0] == ITEM:
             for refs in run[1]:
                 try:
                     add(fetch(refs))
@@ -119,11 +122,12 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
                     late = WorkerError(f"parallel: an item does not unpickle where it arrives: {error!r}")
                     late.__cause__ = error
                     found.append(Raised(late))
-        elif isinstance(run[0], str):
+        elif run[0] == ERROR:
             found.append(Raised(_error(run[1], run[2], run[3], fetch)))
         else:
-            kind, keys, specs, n, lengths = run
-            found.append(split(kind, keys, specs, n, [take(length) for length in lengths]))
+            signature, n, lengths, placed = run
+            large = ([slabs.lend(Ref(*ref)) for ref in refs] for refs in placed)
+            found.append(split(signature, n, map(take, lengths), large))
     return found
 
 
