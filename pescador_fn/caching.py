@@ -17,59 +17,30 @@ if TYPE_CHECKING:
 
     from pescador_fn.drawing import Ints
     from pescador_fn.state import Loader, Saver
-    from pescador_fn.tape import Ages
 
 __all__ = ["cache"]
 
 T = TypeVar("T")
 
-
-class _Slots(dict[int, Any]):
-    """Cached items by slot. A fresh draw of slot ``k`` is coded ``size + k``, which is never held, and so pulls.
-
-    Not ``~k``: Python keeps its ints up to 256 ready-made, so that a small cache makes none.
-    """
-
-    __slots__ = ("ages", "size", "source")
-
-    source: Iterator[Any]
-
-    def __init__(self, size: int, ages: Ages) -> None:
-        super().__init__()
-        self.size: int = size
-        self.ages: Ages = ages
-
-    def __missing__(self, code: int) -> Any:
-        slot = code - self.size
-        if slot < 0:
-            slot = code
-        try:
-            for item in self.source:  # as `next` does, without a call
-                self[slot] = item
-                return item
-        except Exception:
-            self.ages.missed.add(slot)
-            raise
-        raise StopIteration
+_EMPTY: Any = object()
 
 
 class _Cached(Drawing[T]):
-    __slots__ = ("ended", "slots")
+    """A draw is a slot, or ``n_slots`` more than it where the slot is refreshed.
+
+    Not ``~slot``: Python keeps its ints up to 256 ready-made, so that a small cache makes none.
+    """
+
+    __slots__ = ("holes", "kept")
 
     def __init__(self, node: Node[T], place: Place) -> None:
-        size = min(node.options["size"], FOREVER)  # codes stay within 64 bits
-        self.ended = False  # before it was saved
-        super().__init__(node, place, size)
-        self.slots = _Slots(size, self.ages)
+        super().__init__(node, place, min(node.options["size"], FOREVER))  # draws stay within 64 bits
+        self.kept: list[Any] = []  # by slot; as long as the draws that are laid will make it
+        self.holes: set[int] = set()  # slots that an exception left empty, if nothing has filled them since
 
-    def more(self) -> Iterator[T] | None:
-        self.over = self.ended or self.cut_short
-        return super().more()
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether the plumbing has ended within a block, by a pull: an iterator that is exhausted has no position."""
-        return self.at > 0 and len(self.index.__reduce__()) == 3
+    def lay_block(self, size: int) -> None:
+        super().lay_block(size)
+        self.kept += [_EMPTY] * (min(self.at, self.n_slots) - len(self.kept))
 
     def codes(self, size: int) -> Ints:
         first, most = self.at, self.n_slots
@@ -89,20 +60,39 @@ class _Cached(Drawing[T]):
     @property
     def beside(self) -> Any:
         """The slots that an exception left empty."""
-        held = range(self.n_held(self.at))
-        return [slot for slot in held if slot not in self.slots] if len(self.slots) < len(held) else []
+        return [slot for slot in sorted(self.holes) if self.kept[slot] is _EMPTY]
 
     def draw(self) -> Iterator[T]:
-        assert self.items is not None
-        self.slots.source = self.items
-        return map(self.slots.__getitem__, self.index)
+        # One frame for all draws: half of them would need a call of their own. Nothing is lost with it.
+        kept, n_slots, items, empty = self.kept, self.n_slots, self.items, _EMPTY
+        assert items is not None
+        for slot in self.index:
+            if slot < n_slots:
+                item = kept[slot]
+                if item is not empty:
+                    yield item
+                    continue
+            else:
+                slot -= n_slots
+            try:
+                for item in items:  # as `next` does, without a call
+                    kept[slot] = item
+                    yield item
+                    break
+                else:
+                    self.over = True
+                    return
+            except Exception:
+                self.ages.missed.add(slot)
+                self.holes.add(slot)
+                raise
 
     def rest(self) -> Iterator[T] | None:
         return None
 
     @property
     def done(self) -> bool:
-        return (self.ended or self.cut_short) and self.upstream.done
+        return self.over and self.upstream.done
 
     def save(self, saver: Saver) -> Any:
         del saver
@@ -117,9 +107,13 @@ class _Cached(Drawing[T]):
     def catch_up(self) -> None:
         draws, over, empty = self.past
         self.at = self.tape.last
-        self.slots.update(dict.fromkeys(set(range(self.n_held(self.at))).difference(empty)))
+        held = self.n_held(self.at)
+        self.kept += [None] * held  # and drawn again, all that matters of it
+        self.holes.update(empty)
+        for slot in empty:
+            self.kept[slot] = _EMPTY
         self.draw_again(draws)
-        self.ended = over
+        self.over = over
 
 
 def cache(factory: Factory[T], size: int, prob: float = 0.5, *, seed: int | None = None) -> Node[T]:
