@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from itertools import accumulate, chain, repeat
 from operator import mul
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.drawing import PERIOD
-from pescador_fn.running import EMPTY
-from pescador_fn.working_set import Row, WorkingSet
+from pescador_fn.running import EMPTY, flow
+from pescador_fn.working_set import WorkingSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pescador_fn.exhaustive import Exhaustive
     from pescador_fn.factory import Node
@@ -30,7 +31,7 @@ class ByWeight(WorkingSet[T]):
 
     The block holds uniform numbers; `bisect` in the running sums of the open streams' weights makes slots of them, one
     draw at a time and in C. The draw that found a stream at its end is spent: it was drawn by the weight of that one.
-    So slots hold one stream each, and `more` puts the next there.
+    So slots hold one stream each, and `turn` puts the next there.
     """
 
     __slots__ = ("sums", "total")
@@ -45,9 +46,9 @@ class ByWeight(WorkingSet[T]):
         self.sums: list[float] = [1.0]
         self.total: list[float] = [1.0]  # in a list, where the plumbing sees it change
 
-    def pulling(self, slot: Callable[[Any], Iterator[T]]) -> Iterator[T]:
-        marks = map(mul, self.index, map(self.total.__getitem__, repeat(0)))
-        return map(next, map(slot, map(bisect_right, repeat(self.sums), marks)))
+    def __iter__(self) -> Iterator[T]:
+        self.reopen()
+        return flow(partial(self.refill, [self.pulls(slot) for slot in range(len(self.active))] + [EMPTY]))
 
     def pulls(self, slot: int) -> Iterator[T]:
         active = self.active[slot]
@@ -56,38 +57,48 @@ class ByWeight(WorkingSet[T]):
         calls = active[1]
         return map(next, chain(calls, self.ends[slot]) if slot in self.ends else calls)
 
-    def more(self, slots: Row[T], items: Iterator[T]) -> Iterator[T] | None:
-        left = self.left()
-        if not left:
-            return None if self.ended else self.lay_from(self.following, items)
-        if left == self.laid_at:  # an error was this draw's
-            self.laid_at = -1
-            return items
-        schedule = self.schedule
-        slot = bisect_right(self.sums, self.block[-1 - left] * self.total[0])
+    def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
+        if self.ended:
+            return None
+        if not self.left():
+            return self.lay_from(self.following, self.pulling(slots))
+        return self.pulling(slots)
+
+    def pulling(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the block. It ends with an empty slot, or sooner; nothing is lost with its frame."""
+        marks = map(mul, self.index, map(self.total.__getitem__, repeat(0)))
+        for slot in map(bisect_right, repeat(self.sums), marks):
+            for item in slots[slot]:
+                yield item
+                break
+            else:
+                if not self.left() or not self.turn(slot, slots):
+                    return
+
+    def turn(self, slot: int, slots: list[Iterator[T]]) -> bool:
+        """Let the next stream take a slot that has nothing to give; whether there is anything left to draw from."""
+        schedule, left = self.schedule, self.left()
         before = self.active[slot]
         if before is None and slot not in schedule.open_slots:
-            return items  # the draw is spent
+            return True  # the draw is spent
         version = schedule.version
-        self.cut = False
         try:
             opened = self.renew(slot)
         except StopIteration:
             if not schedule.open_slots:
                 self.close()
-                return None
+                return False
             self.weigh(slot)
-            return items
+            return True
         if self.active[slot] is None or self.active[slot] is before:
-            if schedule.first[slot] is None:  # it is set again by a signal, which costs no draw
-                self.laid_at = left
-                if version != schedule.version:
-                    self.weigh(slot)
+            # An error, which costs a draw; but not a signal, which sets what was to be opened again.
+            if schedule.first[slot] is None and version != schedule.version:
+                self.weigh(slot)
             next(opened)  # raises the error that `renew` met
         slots[slot] = opened
         if version == schedule.version:
             self.seek(len(self.block) - 1 - left)
-        return items
+        return True
 
     def weigh(self, slot: int) -> None:
         """Draw by the weights of the streams that are open now, which have changed from ``slot`` on."""
