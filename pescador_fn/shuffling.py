@@ -77,6 +77,7 @@ class _Shuffled(Drawing[T]):
                     yield item
                     break
                 else:
+                    self.ages.missed.add(slot)
                     self.over = True
                     return
             except Exception:
