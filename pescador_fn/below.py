@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, repeat
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 from typing import Any, Protocol, TypeVar
 
 from pescador_fn.errors import show
@@ -16,6 +16,7 @@ from pescador_fn.seeds import Place, Root
 from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver, plain
 
 __all__ = [
+    "PLAIN",
     "SURE",
     "Leaf",
     "Opened",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+PLAIN: set[type] = {partial, FunctionType}  # what is no node, whatever it holds
 
 # Iterators that end for good where they raise.
 SURE: set[type] = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}

@@ -7,10 +7,10 @@ from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pescador_fn.below import Past, adopt, open_child, save_child
+from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
-from pescador_fn.running import FOREVER, Running, close_all, flow, raising
+from pescador_fn.running import FOREVER, Running, close_all, raising
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 class Chained(Running[T]):
     """The executor of `chain_mux`.
 
-    As in a slot of a working set, C asks ``renew`` for the next stream where one has ended:
+    C goes from one stream to the next, and asks `streams`, one frame that gives them, where one has ended:
 
-        compress(chain.from_iterable(map(renew, repeat(None))), items)
+        compress(chain.from_iterable(streams), items)
 
     ``items`` is endless and counts, at less cost than calls have: a generator, the common case, has given
     ``since - left()`` items, and an exception besides where its frame is gone. Of all else the ``calls`` are counted.
@@ -44,17 +44,15 @@ class Chained(Running[T]):
         "items",
         "left",
         "number",
+        "opening",
         "outer",
         "owner",
         "past",
-        "pending",
         "place",
         "resumed",
         "running",
         "since",
     )
-
-    cut: bool
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -71,7 +69,7 @@ class Chained(Running[T]):
         self.factory: Any = None  # of the open stream
         self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
         self.outer: Any = None  # what has their `close`
-        self.pending: tuple[int, Any] | None = None  # what is being opened
+        self.opening: bool = False  # whether the stream at the index is being opened
         self.gave: bool = False
         self.barren: set[int] = set()
         self.ended: bool = False
@@ -82,78 +80,65 @@ class Chained(Running[T]):
         if self.resumed:
             self.reopen()
             self.resumed = False
-        return compress(flow(self.refill), self.items)
+        return compress(chain.from_iterable(self.streams()), self.items)
 
-    def more(self) -> Iterator[T] | None:
-        """The plumbing from here on, again where a signal has cut it."""
-        if self.ended:
-            return None
-        renewed = chain.from_iterable(map(self.renew, repeat(None)))
-        if self.since is not None:
-            return chain(self.owner, renewed)
-        return renewed if self.calls is None else chain(map(next, self.calls), renewed)
-
-    def renew(self, _: None) -> Iterator[T]:
-        """The items of the next stream; `StopIteration` where there is none. It raises nothing else."""
-        if self.cut:
-            return self.broken()
-        self.cut = True
-        try:
-            calls, owner, running = self.calls, self.owner, self.running
-            if calls is not None:
-                if running is not None and not running.done:  # its plumbing was cut by a signal
-                    self.calls = repeat(iter(running), calls.__length_hint__())
-                    self.cut = False
-                    return map(next, self.calls)
-                if calls.__length_hint__() == FOREVER - 1:  # one call, and that found the end
-                    self.barren.add(self.index)
-                else:
-                    self.gave = True
-                self.calls = self.owner = self.running = None
-                if owner is not None:
-                    self.cut = False
-                    owner.close()
-                    self.cut = True
-            self.since = None
-            while not self.ended:
-                self.cut = False
+    def streams(self) -> Iterator[Iterable[T]]:
+        """What is left of the stream that is open, and those that come after it; it raises signals only."""
+        left, again = self.left, (self.index, self.factory) if self.opening else None
+        while not self.ended:
+            try:
+                if self.since is not None:
+                    yield self.owner
+                elif self.calls is not None:
+                    yield from self._counted()
                 if self.factories is None:
                     self.factories = self._begin_pass(-1)
-                if self.pending is None:
-                    self.pending = next(self.factories, None)
-                self.cut = True
-                if self.pending is not None:
-                    index, factory = self.pending
-                    self.index, self.factory = index, factory
-                    self.cut = False
-                    begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
+                for index, factory in chain([again], self.factories) if again else self.factories:
+                    self.index, self.factory, self.opening = index, factory, True
+                    self.since = again = None
+                    # From here on, `open_child` without its calls; of what is plain, nothing is asked.
+                    begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
                     if begin_at is None:
+                        since = left()
                         made = factory()
                         if type(made) is GeneratorType:
-                            self.owner, self.since, self.pending = made, self.left(), None
+                            self.owner, self.since, self.opening = made, since, False
                             for item in made:  # the first, to know whether there is one
                                 self.gave = True
-                                return chain((item,), made)
-                            self.since = None
-                            self.barren.add(index)
+                                yield (item,)
+                                item = None  # it is not kept for as long as the stream lasts
+                                yield made
+                                break
+                            else:
+                                self.barren.add(index)
                             continue
                         items, owner, running = adopt(made, factory)
                     else:
                         items, owner, running = begin_at(Place(self.place, self._label(index), self.number))
-                    self.cut = True
-                    self.pending, self.owner, self.running = None, owner, running
-                    self.calls = repeat(items, FOREVER)
-                    self.cut = False
-                    return map(next, self.calls)
+                    self.calls, self.owner, self.running, self.opening = repeat(items, FOREVER), owner, running, False
+                    yield from self._counted()
+                again = None
                 self._next_pass()
-            self.cut = False
-        except Exception as error:
-            self.cut = False
-            self.gave = self.gave or self.since is not None  # what raises is not barren
-            return raising(self._unopened(error))
-        except BaseException as error:
-            return raising(error)
-        raise StopIteration
+                continue
+            except Exception as error:
+                again = None
+                failed = raising(self._unopened(error))
+            yield failed
+
+    def _counted(self) -> Iterator[Iterator[T]]:
+        """The stream whose calls are counted, until it ends."""
+        yield map(next, self.calls)
+        while self.running is not None and not self.running.done:  # its plumbing was cut by a signal
+            self.calls = repeat(iter(self.running), self.calls.__length_hint__())
+            yield map(next, self.calls)
+        if self.calls.__length_hint__() == FOREVER - 1:  # one call, and that found the end
+            self.barren.add(self.index)
+        else:
+            self.gave = True
+        owner = self.owner
+        self.calls = self.owner = self.running = None
+        if owner is not None:
+            owner.close()
 
     def _label(self, index: int) -> object:
         of = self.node.of
@@ -161,10 +146,12 @@ class Chained(Running[T]):
 
     def _unopened(self, error: Exception) -> Exception:
         """What to raise for a stream that does not open, which is left out of later passes; or for another error."""
-        if self.pending is None:
+        if not self.opening:
+            self.gave = self.gave or self.since is not None  # what raises is not barren
             return error
-        (index, factory), self.pending = self.pending, None
-        self.barren.add(index)
+        self.opening = False
+        self.barren.add(self.index)
+        index, factory = self.index, self.factory
         try:
             check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
         except TypeError as wrong:
@@ -186,6 +173,8 @@ class Chained(Running[T]):
         of = self.node.of
         if isinstance(of, Parts):
             after: Iterable[int] = range(index + 1, len(of))
+            if type(of.items) is tuple and index < 0 and not self.barren:  # as below, at less cost
+                return enumerate(of.items)
             alive = [index for index in after if index not in self.barren] if self.barren else after
             return zip(alive, map(of.items.__getitem__, alive), strict=True)
         try:

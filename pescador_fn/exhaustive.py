@@ -52,6 +52,10 @@ class Exhaustive(Schedule):
             self.reread(0)
             self.first: list[Activation | None] = [self.replace(slot, 0) for slot in range(n_slots)]
 
+    @property
+    def is_plain(self) -> bool:
+        return not self.by_weight
+
     def drop_candidates(self) -> None:
         self.taken -= self.at - self.number
         super().drop_candidates()

@@ -63,9 +63,9 @@ class _Slots:
         self.now: dict[int, list[Any]] = {}  # by slot: stream, number, quota, how many are left
         for slot, (found, _, n) in mux.past.items():
             self.put(slot, found, found[2] - n)
-        for slot, active in enumerate(mux.active):
-            if active is not None:
-                self.put(slot, active[0], active[1].__length_hint__())
+        for slot, n in mux.calls().items():
+            found = mux.active[slot][0]  # type: ignore[index]
+            self.put(slot, found, found[2] - n)
 
     def put(self, slot: int, found: Draw, rest: int) -> None:
         known = self.left(found[0], found[1])
@@ -103,7 +103,7 @@ def _working_set(mux: WorkingSet[Any], left: Callable[[int, int], int | None]) -
     schedule = slots.schedule
     while schedule.open_slots:
         version = schedule.version
-        for slot in schedule.picks(draw, BLOCK):
+        for slot in schedule.picks(draw, BLOCK).tolist():
             if (slot in slots.now and slots.now[slot][3] > 0) or slots.turn(slot, draw):
                 yield slots.take(slot)
             draw += 1

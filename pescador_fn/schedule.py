@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 import pescador_fn.drawing as drawing
-from pescador_fn.drawing import PERIOD, Floats, Quota, Table, Words, permutation, read_weights, systematic
+from pescador_fn.drawing import PERIOD, Floats, Ints, Quota, Table, Words, permutation, read_weights, systematic
 from pescador_fn.running import FOREVER
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Schedule:
         "open_slots",
         "place",
         "prepared",
+        "ready",
         "size",
         "version",
         "words",
@@ -83,6 +84,7 @@ class Schedule:
         self.words: dict[str, Words] = {lane: Words(place, lane) for lane in ("picks", "streams", "quotas")}
         self.at: int = 0  # the number of the first candidate that is not in the iterator
         self.candidates: Iterator[Activation] = iter(())
+        self.ready: Iterator[Activation] = iter(())  # the same, where each may take any slot unless it is dead
         self.numbers: Any = iter(())  # those of the candidates, which tells how many are left
         self.dead: set[int] = set()
         self.open_slots: dict[int, None] = dict.fromkeys(range(self.prepared.n_slots))  # in order
@@ -142,13 +144,11 @@ class Schedule:
         for slot, name in state["unopened"]:
             streams.update((slot, stream) for stream in loader.indices(parts, [name]))
 
-    def picks(self, draw: int, size: int) -> list[int]:
+    def picks(self, draw: int, size: int) -> Ints:
         """The slots of the draws from ``draw`` on."""
         n = len(self.laid)
         found = (self.words["picks"].uniforms(draw, size) * n).astype(np.int64)
-        if n < self.prepared.n_slots:
-            found = np.asarray(self.laid)[found]
-        return found.tolist()  # type: ignore[no-any-return]
+        return found if n == self.prepared.n_slots else np.asarray(self.laid)[found]
 
     def enter(self, slot: int, draw: int) -> Activation | None:
         """The stream that is the first in a slot: the one chosen for it at the start, where there is one."""
@@ -158,6 +158,11 @@ class Schedule:
             if found[0] not in self.dead:
                 return found
         return self.replace(slot, draw)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any candidate that is not dead may take any slot, and nothing else is noted of it."""
+        return False
 
     def replace(self, slot: int, draw: int) -> Activation | None:
         """The stream that takes the place of another; ``None`` where none is left, and the slot is shut."""
@@ -177,7 +182,7 @@ class Schedule:
     def drop_candidates(self) -> None:
         """Derive the candidates that have not been looked at anew."""
         self.at = self.number
-        self.candidates = self.numbers = iter(())
+        self.candidates = self.ready = self.numbers = iter(())
 
     def uniforms(self) -> Floats:
         """Uniform numbers for the next candidates, in blocks that grow."""
@@ -190,6 +195,8 @@ class Schedule:
         quotas = [FOREVER] * size if law is None else law.sizes(self.words["quotas"].uniforms(self.at, size)).tolist()
         self.numbers = iter(range(self.at, self.at + size))
         self.candidates = zip(streams, self.numbers, quotas, strict=False)
+        if self.is_plain:
+            self.ready = self.candidates
         self.at += size
 
     def weights_at(self, draw: int) -> tuple[int, Floats]:
@@ -235,6 +242,10 @@ class WithReplacement(Schedule):
         weights = None if self.table is None else self.table.weights
         self.lay(self._sample(weights, len(node.of), self.prepared.n_slots))
         self.first: list[Activation | None] = list(self.candidates)
+
+    @property
+    def is_plain(self) -> bool:
+        return self.function is None
 
     def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function and draw - draw % PERIOD != self.read:

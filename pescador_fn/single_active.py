@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.drawing import Floats, Table, Words
+from pescador_fn.drawing import Floats, Ints, Table, Words
 from pescador_fn.poisson import odds, split_certain
 from pescador_fn.schedule import Activation, Schedule
 
@@ -151,10 +151,10 @@ class SingleActive(Schedule):
             self.u = self.uniforms().tolist()
             self.lay(list(range(len(self.u))))
 
-    def picks(self, draw: int, size: int) -> list[int]:
+    def picks(self, draw: int, size: int) -> Ints:
         if self.slot_table is None:
             return super().picks(draw, size)
-        return self.slot_table.indices(self.words["picks"].uniforms(draw, size)).tolist()  # type: ignore[no-any-return]
+        return self.slot_table.indices(self.words["picks"].uniforms(draw, size))
 
     def replace(self, slot: int, draw: int) -> Activation | None:  # noqa: ARG002 - weights are fixed here
         stream, active = self.members[slot], self.active

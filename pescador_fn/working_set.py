@@ -1,29 +1,29 @@
 """The executor of `stochastic_mux`: opens the streams that the schedule names, and pulls them by its picks.
 
-A slot of the working set is plumbing that goes through one activation after the other by itself:
+    for slot in index:
+        for item in slots[slot]:    # islice(items, quota) of the stream that is active there
+            yield item
 
-    chain.from_iterable(map(renew, repeat(slot)))
+is one frame, `drawing`. A slot that has nothing to give, since its stream has ended or its quota is used up, lets the
+next stream in there and then, in the same frame, because calls are most of what an activation costs. Nothing is lost
+with the frame: after an exception, which ends it, another goes on from the index, the slots and what is active.
 
-Each ``renew`` gives ``map(next, repeat(items, quota))`` of the next stream; the `repeat` is quota and count in one.
-Where a stream has ended or its quota is used up, C asks ``renew`` for the next and gives its first item to the draw.
-``renew`` is one long function because calls are most of what an activation costs. Only where a slot has nothing to give
-at all does the loop stop, and ``more`` looks into it.
+How far a stream is tell the draws that fell on its slot, which are counted by block. A node may go on after an
+exception, where an `islice` is dead: it is pulled by ``map(next, repeat(items, quota))``.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain, repeat
-from operator import getitem
+from itertools import chain, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import proxy
 
 import pescador_fn.drawing as drawing
-from pescador_fn.below import Past, adopt, save_child
+from pescador_fn.below import PLAIN, Past, adopt, save_child
 from pescador_fn.factory import Node, check_part
-from pescador_fn.loop import Loop
-from pescador_fn.running import EMPTY, FOREVER, Running, close_all, flow, raising
+from pescador_fn.loop import Counts, Loop
+from pescador_fn.running import EMPTY, FOREVER, Running, close_all, flow
 from pescador_fn.schedule import Activation, Schedule
 from pescador_fn.seeds import Place
 
@@ -32,40 +32,27 @@ if TYPE_CHECKING:
 
     from pescador_fn.state import Loader, Saver
 
-__all__ = ["Row", "WorkingSet"]
+__all__ = ["WorkingSet"]
 
 T = TypeVar("T")
 
-# what the schedule named, the calls left of its quota, what has its `close` if anything, its state if it is a node
-Active = tuple[Activation, "repeat[Any]", Any, Running[Any] | None]
-
-
-class Row(list["Iterator[T]"]):
-    """The slots; ``onward`` gives the item of the next draw, in the place of a slot that is shut.
-
-    It has them by a weak reference, being in them: a cycle would delay closing.
-    """
-
-    __slots__ = ("__weakref__", "onward")
-
-    onward: Iterator[T]
+# what the schedule named, what the items come from, what has its `close` if anything, its state if it is a node
+Active = tuple[Activation, Any, Any, Running[Any] | None]
 
 
 class WorkingSet(Loop[T]):
-    """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place.
-
-    The slots are in the plumbing, not in the state: they hold ``renew``, and so the state.
-    """
+    """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place."""
 
     __slots__ = (
         "active",
-        "dated",
+        "counts",
         "draw",
+        "end",
         "ends",
         "factories",
         "following",
-        "laid_at",
         "names",
+        "opened",
         "past",
         "place",
         "schedule",
@@ -81,17 +68,34 @@ class WorkingSet(Loop[T]):
         self.node = node
         self.place: Place = place.pinned(node.options["seed"])
         self.schedule: Any = schedule(node, self.place)  # a Schedule; of ByWeight, an Exhaustive
-        self.dated: bool = self.schedule.function is not None  # whether the schedule asks at which draw it is
         self.factories: Any = node.of.items
         self.names: Any = node.of.names
         self.active: list[Active | None] = [None] * self.schedule.prepared.n_slots
         self.past: dict[int, tuple[Activation, Past, int]] = {}  # by slot, what a state says was open
-        self.ends: dict[int, Any] = {}  # by slot, for quotas of one item: spent where the item was given
+        # How often each slot was drawn; ``None`` where picks are not known ahead, and the calls of a `repeat` tell.
+        self.counts: Counts | None = self.counted(len(self.active))
+        self.opened: int = -1  # the draw that a stream was last opened for
+        self.ends: dict[int, Any] = {}  # by slot, without counts, for quotas of one item: spent where it was given
+        self.end: int = -1  # where draws fall that are after the block's last
         self.draw: int = 0  # the number of the block's first draw
         self.following: int = 0  # the number of the first draw after it
         self.size: int = drawing.block_sizes[0]
         self.version: int = 0
-        self.laid_at: int = -1  # how much of the block was left when a slot was last laid
+
+    counted: Callable[[int], Counts | None] = Counts
+
+    def calls(self) -> dict[int, int]:
+        """How often the streams that are open were called, by slot."""
+        slots = [slot for slot, active in enumerate(self.active) if active is not None]
+        if self.counts is not None:
+            return dict(zip(slots, self.counts.now(self.drawn, slots), strict=True))
+        streams = [active for active in self.active if active is not None]
+        return {slot: one[0][2] - one[1].__length_hint__() for slot, one in zip(slots, streams, strict=True)}
+
+    @property
+    def drawn(self) -> int:
+        """How many draws of the block are done, the one after its last among them."""
+        return len(self.block) - self.left()
 
     def held(self) -> Iterable[Any]:
         return [active[2] for active in self.active if active is not None]
@@ -102,15 +106,15 @@ class WorkingSet(Loop[T]):
             [slot, key(found[0]), found[1], found[2] if found[2] < FOREVER else 0, past.save(saver), n]
             for slot, (found, past, n) in self.past.items()
         ]
-        for slot, active in enumerate(self.active):
-            if active is not None:
-                (stream, number, quota), calls, _, running = active
-                left = calls.__length_hint__()
-                child: Any = quota - left
-                if running is not None or saver.verify:
-                    place = Place(self.place, self.node.of.label(stream), number)
-                    child = save_child(saver, self.factories[stream], place, running, child)
-                streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, quota - left])
+        for slot, n in self.calls().items():
+            active = self.active[slot]
+            assert active is not None
+            (stream, number, quota), _, _, running = active
+            child: Any = n
+            if running is not None or saver.verify:
+                place = Place(self.place, self.node.of.label(stream), number)
+                child = save_child(saver, self.factories[stream], place, running, n)
+            streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, n])
         return [draw, self.ended, streams, self.schedule.save({slot for slot, *_ in streams})]
 
     def load(self, state: Any, loader: Loader) -> None:
@@ -123,6 +127,8 @@ class WorkingSet(Loop[T]):
             past = Past(self.factories[stream], place, child, loader, parts.label(stream))
             self.past[slot] = (stream, number, quota or FOREVER), past, n
             open_streams[slot] = stream
+        if self.counts is not None:
+            self.counts.load(list(self.past), [n for _, _, n in self.past.values()])
         self.schedule.load(schedule, loader, open_streams)
 
     def reopen(self) -> None:
@@ -130,157 +136,192 @@ class WorkingSet(Loop[T]):
         while self.past:
             slot, (found, past, n) = next(iter(self.past.items()))
             items, owner, running = past.open()
-            self.active[slot] = found, repeat(items, found[2] - n), owner, running
-            if found[2] == 1:
+            sliced = self.counts is not None and running is None
+            calls: Any = islice(items, found[2] - n) if sliced else repeat(items, found[2] - n)
+            self.active[slot] = found, calls, owner, running
+            if self.counts is None and found[2] == 1:
                 self.ends[slot] = iter([EMPTY])
             del self.past[slot]
 
     def __iter__(self) -> Iterator[T]:
         self.reopen()
-        slots: Row[T] = Row([EMPTY] * (len(self.active) + 1))
-        for slot, active in enumerate(self.active):
-            if active is not None:
-                slots[slot] = self.pulls(slot)
-        onward: Any = partial(getitem, proxy(slots))
-        slots.onward = self.pulling(onward)
-        return flow(partial(self.refill, slots, self.pulling(slots.__getitem__)))
-
-    def pulling(self, slot: Callable[[Any], Iterator[T]]) -> Iterator[T]:
-        """One item for each draw of the block, until a slot has nothing to give."""
-        return map(next, map(slot, self.index))
-
-    def more(self, slots: Row[T], items: Iterator[T]) -> Iterator[T] | None:
-        left = self.left()
-        if not left:
-            if self.ended:
-                return None
-            if self.following == drawing.block_sizes[0] >= len(self.active) // 8:
-                for slot in self.schedule.open_slots:
-                    slots[slot] = self.pulls(slot)
-            return self.lay_from(self.following, items)
-        schedule = self.schedule
-        position = len(self.block) - 1 - left  # -1 where the block was laid anew within the draw
-        if position >= 0 and left != self.laid_at and self.block[position] in schedule.open_slots:
-            # Drawn for the first time, or its plumbing was cut by a signal.
-            self.laid_at = left
-            slots[self.block[position]] = self.pulls(self.block[position])
-            self.seek(position)
-            return items
-        # Nothing is left for this slot, and the draw is spent.
-        if position >= 0 and self.block[position] not in schedule.open_slots:
-            slots[self.block[position]] = slots.onward
-        if schedule.open_slots and self.version == schedule.version:
-            return items
-        return self.lay_from(self.following - left + 1, items)
+        return flow(partial(self.refill, [*map(self.pulls, range(len(self.active))), EMPTY]))
 
     def pulls(self, slot: int) -> Iterator[T]:
-        """The plumbing of a slot, from what is active in it on."""
-        renewed = chain.from_iterable(map(self.renew, repeat(slot)))
+        """What the stream that is active in a slot has left to give."""
         active = self.active[slot]
         if active is None:
-            return renewed
-        calls = active[1]
-        return chain(map(next, chain(calls, self.ends[slot]) if slot in self.ends else calls), renewed)
+            return EMPTY
+        _, calls, _, running = active
+        if self.counts is not None and running is None:
+            return calls  # type: ignore[no-any-return]
+        return map(next, chain(calls, self.ends[slot]) if slot in self.ends else calls)
 
-    def renew(self, slot: int) -> Iterator[T]:
-        """The items of the stream that takes a slot; `StopIteration` where there is none.
+    def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
+        if not self.left() and not self.ended:
+            if self.schedule.open_slots:
+                self.lay_block(self.following)
+            if not self.schedule.open_slots:
+                self.close()
+        return None if self.ended else self.drawing(slots)
 
-        It raises nothing else: the plumbing of the slot is dead once it has raised.
-        """
-        if self.cut:
-            return self.broken()
-        self.cut = True
-        schedule = self.schedule
-        draw = self.following - self.left() if self.dated else 0
-        try:
-            before = self.active[slot]
-            if before is None:
-                found = schedule.enter(slot, draw)
+    def picked(self) -> Iterator[int]:
+        """The slots of the draws that are left of the block."""
+        return self.index
+
+    def drawing(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of the block."""
+        schedule, counts, active, factories, end, left = (
+            self.schedule,
+            self.counts,
+            self.active,
+            self.factories,
+            self.end,
+            self.left,
+        )
+        for slot in self.picked():
+            # A signal comes after a call or at the end of a loop: not between a draw and its item.
+            for item in slots[slot]:
+                yield item
+                break
             else:
-                (stream, _, quota), calls, owner, running = before
-                left = calls.__length_hint__()
-                if left and running is not None and not running.done:  # its plumbing was cut by a signal
-                    calls = repeat(iter(running), left)
-                    self.active[slot] = before[0], calls, owner, running
-                    self.cut = False
-                    return map(next, calls)
-                # Closed before the next is opened: never more than n_active are open.
-                self.active[slot] = None
-                # One call, and that found the end. A quota of one is told apart by what comes after it.
-                if quota - left == 1 and (left or self.ends.pop(slot).__length_hint__()):
-                    schedule.barren(stream)
-                if owner is not None:
-                    self.cut = False
-                    owner.close()
-                    self.cut = True
-                found = schedule.replace(slot, draw)
-            if found is not None:
-                stream, number, quota = found
-                factory = self.factories[stream]
-                self.cut = False
-                try:
-                    begin_at = getattr(factory, "_begin", None)  # from here on, `open_child` without its calls
-                    if begin_at is None:
-                        items = owner = factory()
-                        running = None
-                        if type(items) is not GeneratorType:
-                            items, owner, running = adopt(items, factory)
-                    else:
-                        label = stream if self.names is None else self.names[stream]
-                        items, owner, running = begin_at(Place(self.place, label, number))
-                except Exception:
-                    schedule.barren(stream)  # what does not open is left out
-                    check_part("stochastic_mux", factory, f"factories[{stream}]")
-                    raise
-                except BaseException:
-                    schedule.first[slot] = found  # a signal: the slot's next draw opens it after all
-                    raise
+                if slot == end:
+                    return
                 self.cut = True
-                calls = repeat(items, quota)
-                self.active[slot] = found, calls, owner, running
-                if self.version != schedule.version:
-                    self.weigh(slot)
-                self.cut = False
-                if quota == 1:
-                    self.ends[slot] = end = iter([EMPTY])
-                    return map(next, chain(calls, end))
-                return map(next, calls)
-            self.cut = False
-        except Exception as error:
-            self.cut = False
-            return raising(error)
-        except BaseException as error:
-            return raising(error)
-        raise StopIteration
+                draw = self.following - left()
+                try:
+                    before = active[slot]
+                    if before is None:
+                        found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
+                    else:
+                        found, calls, owner, running = before
+                        if running is not None and not running.done and calls.__length_hint__():
+                            active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
+                            slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
+                            self.again()
+                            continue
+                        if (self.opened == draw) if counts is not None else self.gave_nothing(slot):
+                            schedule.barren(found[0])
+                        # Closed before the next is opened: never more than n_active are open.
+                        active[slot] = None
+                        if owner is not None:
+                            self.cut = False
+                            owner.close()
+                            self.cut = True
+                        for found in schedule.ready:  # as `replace` does, without its call
+                            if found[0] not in schedule.dead:
+                                break
+                        else:
+                            found = schedule.replace(slot, draw)
+                    if found is None:
+                        self.shut(slot, draw)
+                        continue
+                    stream, number, quota = found
+                    factory = factories[stream]
+                    self.cut = False
+                    try:
+                        # From here on, `open_child` without its calls; of what is plain, nothing is asked.
+                        begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
+                        if begin_at is None:
+                            items = owner = factory()
+                            running = None
+                            if type(items) is not GeneratorType:
+                                items, owner, running = adopt(items, factory)
+                        else:
+                            label = stream if self.names is None else self.names[stream]
+                            items, owner, running = begin_at(Place(self.place, label, number))
+                    except BaseException as error:
+                        self.unopened(slot, draw, found, error)
+                        raise
+                    self.cut = True
+                    if counts is not None:
+                        # For the draw for which it is opened, a barren stream gives nothing.
+                        counts.began[slot] = self.opened = draw
+                    if running is None and counts is not None:
+                        slots[slot] = calls = islice(items, quota)
+                        active[slot] = found, calls, owner, None
+                    else:
+                        active[slot] = found, repeat(items, quota), owner, running
+                        if counts is None and quota == 1:
+                            self.ends[slot] = iter([EMPTY])
+                        slots[slot] = self.pulls(slot)
+                    if self.version != schedule.version:
+                        self.weigh(slot, draw, spent=False)
+                        self.cut = False
+                        continue
+                    self.cut = False
+                except Exception:
+                    self.cut = False
+                    raise
+                for item in slots[slot]:
+                    yield item
+                    break
+                else:
+                    self.again()
 
-    def weigh(self, slot: int) -> None:
-        """Follow the law of the picks, which a new stream in a slot has changed, from the next draw on."""
-        del slot
-        self.lay_block(self.following - self.left() + 1)
+    def gave_nothing(self, slot: int) -> bool:
+        """Whether a stream that has ended gave nothing, by its calls."""
+        active = self.active[slot]
+        assert active is not None
+        (_, _, quota), calls, _, _ = active
+        left = calls.__length_hint__()
+        # One call, and that found the end. A quota of one is told apart by what comes after it.
+        return quota - left == 1 and bool(left or self.ends.pop(slot).__length_hint__())
 
-    def lay_from(self, draw: int, items: Iterator[T]) -> Iterator[T] | None:
-        """Lay the block that begins with a draw; ``None`` where no slot is open."""
-        if self.schedule.open_slots:
-            self.lay_block(draw)
+    def again(self) -> None:
+        """Make the draw again."""
+        self.seek(len(self.block) - 1 - self.left())
+        self.cut = False
+
+    def shut(self, slot: int, draw: int) -> None:
+        """No stream takes a slot any more; the draw is spent."""
         if not self.schedule.open_slots:
             self.close()
-            return None
-        return items
+        elif self.version != self.schedule.version:
+            self.weigh(slot, draw, spent=True)
+        self.cut = False
 
-    def lay_block(self, draw: int) -> None:
-        """Lay the block that begins with a draw."""
+    def unopened(self, slot: int, draw: int, found: Activation, error: BaseException) -> None:
+        """Leave out what does not open, which costs the draw; after a signal, let the draw open it after all."""
+        schedule, failed = self.schedule, isinstance(error, Exception)
+        if failed:
+            schedule.barren(found[0])
+        else:
+            schedule.first[slot] = found
+        if self.version != schedule.version:
+            self.weigh(slot, draw, spent=failed)
+        elif not failed:
+            self.again()
+        if failed:
+            check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+
+    def weigh(self, slot: int, draw: int, *, spent: bool) -> None:
+        """Follow the law of the picks, which has changed, after a draw; one that is not spent falls on its slot."""
+        if spent:
+            self.lay_block(draw + 1)
+        else:
+            self.seek(len(self.block) - 1 - self.left())
+            self.lay_block(draw, slot)
+
+    def lay_block(self, draw: int, slot: int = -1) -> None:
+        """Lay the block that begins with a draw, which falls on ``slot`` where that is known."""
         schedule = self.schedule
         if self.version != schedule.version:
             self.version = schedule.version
             self.size = min(max(drawing.block_sizes[0], 4 * len(schedule.open_slots)), drawing.block_sizes[1])
+        assert self.counts is not None
+        self.counts.count(self.drawn)
+        picks = schedule.picks(draw, self.size)
+        if slot >= 0:
+            picks[0] = slot
         self.draw, self.following = draw, draw + self.size
-        self.laid_at = -1
-        self.lay(schedule.picks(draw, self.size))
+        self.counts.lay(picks, draw)
+        self.lay(picks.tolist())
         self.size = min(self.size * 4, drawing.block_sizes[1])
 
     def close(self) -> None:
         self.ended = True
         self.seek(len(self.block))
         owners = self.held()
-        self.active = [None] * len(self.active)
+        self.active[:] = [None] * len(self.active)
         close_all(owners)

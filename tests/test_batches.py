@@ -4,6 +4,7 @@ import itertools
 from collections import Counter, namedtuple
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import stats
 
-from pescador_fn import batch, cache, seeded, shuffle, take, unbatch
+from pescador_fn import batch, cache, resume, seeded, shuffle, take, unbatch
 
 Point = namedtuple("Point", "x y")
 day = np.datetime64
@@ -589,3 +590,16 @@ def test_cached_items_are_the_same_objects():
     found = list(cache(rows.__iter__, 4, 0.3, seed=0)())
     assert all(any(item is row for row in rows) for item in found)
     assert all(isinstance(item, Mapping) for item in found)
+
+
+@pytest.mark.parametrize("stage", [shuffle, cache], ids=["shuffle", "cache"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+def test_a_buffer_goes_on_from_every_stop(stage, size, blocks):
+    for n in range(12):
+        factory = stage(range(n).__iter__, size, seed=5)
+        whole = list(factory())
+        for stop in range(len(whole) + 1):
+            stream = factory()
+            found = list(islice(stream, stop))
+            state = resume(factory, stream.state_dict())().state_dict()  # also one that was not drawn from
+            assert found + list(resume(factory, state)()) == whole

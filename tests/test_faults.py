@@ -405,7 +405,6 @@ def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
         ("exhaustive, weights", lambda running: (running, "more")),
         ("exhaustive, weights", lambda running: (running.schedule, "replace")),
         ("round_robin_mux", lambda running: (running, "more")),
-        ("chain_mux", lambda running: (running, "more")),
     ],
 )
 def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
@@ -420,6 +419,16 @@ def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
     with pytest.raises(RuntimeError, match="interrupted by a signal"):
         found.extend(stream)
     assert set(found) <= set(range(9))
+
+
+def test_a_signal_between_the_streams_of_a_chain_costs_nothing(monkeypatch):
+    stream = chain_mux([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
+    found = [next(stream)]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(stream._running), "_counted", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            found.extend(stream)
+    assert found + list(stream) == list(range(9))
 
 
 def test_a_signal_in_a_function_costs_its_item(blocks):

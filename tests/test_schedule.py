@@ -4,6 +4,7 @@ import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate, islice, repeat
 from math import inf
@@ -91,7 +92,7 @@ class Run:
     def pick(self):
         schedule = self.schedule
         if not self.by_weight:
-            return schedule.picks(self.draw, 1)[0]
+            return int(schedule.picks(self.draw, 1)[0])
         schedule.reread(self.draw)
         sums = list(accumulate(schedule.slot_weights))
         return bisect_right(sums, schedule.words["picks"].uniforms(self.draw, 1)[0] * sums[-1])
@@ -210,10 +211,10 @@ def test_a_copy_of_a_copy_goes_on_from_where_it_is(options, n):
 )
 def test_picks_are_reached_at_once_and_in_any_order(name):
     schedule = schedule_of(CASES[name][0])
-    whole = schedule.picks(0, 1000)
-    assert whole[600:640] == schedule.picks(600, 40)
-    assert whole[10:11] == schedule.picks(10, 1)
-    assert whole == schedule.copy().picks(0, 1000)
+    whole = schedule.picks(0, 1000).tolist()
+    assert whole[600:640] == schedule.picks(600, 40).tolist()
+    assert whole[10:11] == schedule.picks(10, 1).tolist()
+    assert whole == schedule.copy().picks(0, 1000).tolist()
     assert set(whole) == set(schedule.open_slots)
 
 
@@ -293,3 +294,44 @@ def test_shuffled_mux_is_the_plain_loop_over_its_draws(lengths, sizes, weights, 
 
     items = list(islice(shuffled_mux([partial(run, i) for i in range(N)], weights, on_exhausted=rule, seed=1)(), 600))
     assert items == plain(lengths, weights, rule, 600)
+
+
+def counting(length, opens):
+    """Yields how often it was called."""
+
+    def items():
+        n = 0
+        while n < length:
+            n += 1
+            yield n
+
+    def factory():
+        if not opens:
+            raise OSError("does not open")
+        return items()
+
+    return factory
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    mode=st.sampled_from(["with_replacement", "single_active", "exhaustive"]),
+    kinds=st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 8, inf]), st.integers(0, 4)), min_size=1, max_size=6),
+    weighted=st.booleans(),
+    rate=st.sampled_from([1, 2, 5, None]),
+    data=st.data(),
+)
+@settings(max_examples=100)
+def test_the_draws_on_a_slot_tell_how_often_its_stream_was_called(blocks, seed, mode, kinds, weighted, rate, data):
+    weights = [data.draw(st.sampled_from([0.1, 1, 2, 5])) for _ in kinds] if weighted else None
+    factories = [counting(length, opens > 0) for length, opens in kinds]
+    n_active = data.draw(st.integers(1, len(kinds)))
+    stream = stochastic_mux(factories, n_active, rate, mode=mode, weights=weights, seed=seed)()
+    for _ in range(25):
+        with suppress(OSError):
+            if next(stream, None) is None:
+                break
+        calls = stream._running.calls()
+        open_now = {slot: active[2] for slot, active in enumerate(stream._running.active) if active is not None}
+        told = {slot: calls[slot] for slot, items in open_now.items() if items.gi_frame is not None}
+        assert told == {slot: open_now[slot].gi_frame.f_locals.get("n", 0) for slot in told}
