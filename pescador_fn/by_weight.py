@@ -29,7 +29,6 @@ class ByWeight(WorkingSet[T]):
 
     The block holds uniform numbers; `bisect` in the running sums of the open streams' weights makes slots of them, one
     draw at a time and in C. The draw that found a stream at its end is spent: it was drawn by the weight of that one.
-    So slots hold one stream each, and `turn` puts the next there.
     """
 
     __slots__ = ("sums", "total")
