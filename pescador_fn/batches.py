@@ -11,7 +11,8 @@ import numpy as np
 from pescador_fn.below import Stage
 from pescador_fn.collate import collate, rows_of
 from pescador_fn.errors import check_count
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.replaying import replay
 from pescador_fn.running import FOREVER, flow, raising
 from pescador_fn.tape import Tape

@@ -8,7 +8,8 @@ import numpy as np
 
 from pescador_fn.buffers import Drawing
 from pescador_fn.errors import check_count, check_number
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.running import FOREVER
 from pescador_fn.seeds import Place, check_seed
 

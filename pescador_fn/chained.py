@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child
 from pescador_fn.errors import check_choice
-from pescador_fn.factory import Factories, Factory, Node, Parts, check_part, check_parts
+from pescador_fn.factory import Factories, Factory, Node, Parts
+from pescador_fn.given import check_part, check_parts
 from pescador_fn.running import FOREVER, Running, close_all, raising
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver

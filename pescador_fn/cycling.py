@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import begin
 from pescador_fn.errors import check_count
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.items import ordinal
 from pescador_fn.running import EMPTY, FOREVER, Running, flow
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
-from types import FunctionType, MappingProxyType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
-from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
-from pescador_fn.sources import Source, SourceFunction, same
+from pescador_fn.sources import same
 from pescador_fn.state import ELSEWHERE, OPAQUE, describe, digest
 from pescador_fn.stream import Stream
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from pescador_fn.running import Running
     from pescador_fn.seeds import Place
 
-__all__ = ["Data", "Factories", "Factory", "Node", "Parts", "check_part", "check_parts"]
+__all__ = ["Data", "Factories", "Factory", "Node", "Parts"]
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -259,100 +257,3 @@ def _is_stage(part: Any) -> bool:
 
 def _key(name: Any) -> str:
     return name if isinstance(name, str) and not name.startswith("~") else f"~{name!r}"
-
-
-class _ByName(Sequence[Any]):
-    """A lazy mapping's values in the order of its names."""
-
-    def __init__(self, mapping: Mapping[Any, Any], names: tuple[Any, ...]) -> None:
-        self.mapping = mapping
-        self.names = names
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.mapping[self.names[index]]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByName) and self.mapping == other.mapping
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def check_part(function: str, value: Any, name: str = "factory") -> Any:
-    """A zero-argument callable, as far as can be known without calling it."""
-    if isinstance(value, Node | Source):
-        return value
-    if isinstance(value, SourceFunction):
-        raise TypeError(
-            f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)"
-        )
-    if not callable(value):
-        if isinstance(value, str):
-            how = "a string; write a @source that opens what it names"
-        elif isinstance(value, Stream):
-            how = "a running stream, which can be read once; pass the factory that made it"
-        elif isinstance(value, Iterator):
-            how = "an iterator, which can be read once; pass a function that makes it, without calling it"
-        elif isinstance(value, Iterable):
-            how = "an iterable; pass its __iter__, or a lambda that returns it"
-        else:
-            how = "not a factory; pass a zero-argument callable that returns an iterable"
-        raise TypeError(f"{function}: {name}={show(value)} is {how}")
-    if type(value) is FunctionType and not _takes_nothing(value):
-        raise TypeError(
-            f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
-            "bind them with functools.partial, a lambda or @source"
-        )
-    return value
-
-
-def _takes_nothing(value: FunctionType) -> bool:
-    code = value.__code__
-    missing = code.co_argcount and code.co_argcount - len(value.__defaults__ or ())
-    wanted = code.co_kwonlyargcount and code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
-    return missing <= 0 and wanted <= 0
-
-
-def _surely_factories(items: tuple[Any, ...]) -> bool:
-    """Whether all are plainly factories, told without a look at each: there may be a million."""
-    kinds = set(map(type, items))
-    if kinds <= {Source, Node}:
-        return True
-    if kinds != {FunctionType}:
-        return False
-    return not any(code.co_argcount or code.co_kwonlyargcount for code in set(map(attrgetter("__code__"), items)))
-
-
-def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
-    """Many factories: checked where they are at hand, left alone where the sequence is lazy."""
-    if isinstance(factories, Mapping):
-        names = tuple(factories)
-        if type(factories) is not dict and not isinstance(factories, MappingProxyType):
-            parts: Parts[Any] = Parts(_ByName(factories, names), names, factories)
-        else:
-            parts = Parts(tuple(factories.values()), names)
-        for name in names:
-            if not isinstance(name, str | int | float | bytes | tuple):
-                raise TypeError(f"{function}: the name {show(name)} is not plain; name streams by strings or numbers")
-    elif isinstance(factories, list | tuple):
-        parts = Parts(tuple(factories), None)
-    elif isinstance(factories, Sequence) and not isinstance(factories, str | bytes | bytearray):
-        parts = Parts(factories, None)
-    elif isinstance(factories, np.ndarray):
-        parts = Parts(tuple(factories.ravel().tolist()), None)
-    else:
-        one = callable(factories)
-        how = (
-            "one factory; pass a list of them: [factory]"
-            if one
-            else "not a list; pass a sequence or mapping of factories"
-        )
-        raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")
-    if len(parts) < least:
-        raise ValueError(f"{function}: factories is empty; give at least one factory")
-    if isinstance(parts.items, tuple) and not _surely_factories(parts.items):
-        for index, part in enumerate(parts.items):
-            check_part(function, part, f"factories[{parts.label(index)!r}]")
-    return parts

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import Stage
 from pescador_fn.errors import check_count, show
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:

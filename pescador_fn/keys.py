@@ -7,7 +7,8 @@ from typing import Any
 
 from pescador_fn.below import Stage
 from pescador_fn.errors import show
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 
 __all__ = ["keras_tuples", "tuples"]
 

@@ -17,11 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import Past, open_child, save_child
-from pescador_fn.factory import Node, Parts, check_part
+from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, Running, close_all, flow
 from pescador_fn.seeds import Place
 
 if TYPE_CHECKING:
+    from pescador_fn.factory import Node, Parts
     from pescador_fn.state import Loader, Saver
 
 __all__ = ["Loop", "Open", "Slots"]

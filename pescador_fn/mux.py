@@ -11,7 +11,8 @@ import pescador_fn.drawing as drawing
 from pescador_fn.counts import Counts
 from pescador_fn.drawing import PERIOD, Ints, Table, Weights, Words, check_weights, read_weights
 from pescador_fn.errors import check_choice
-from pescador_fn.factory import Factories, Node, check_parts
+from pescador_fn.factory import Factories, Node
+from pescador_fn.given import check_parts
 from pescador_fn.loop import Open
 from pescador_fn.running import close_all
 from pescador_fn.seeds import Place, check_seed

@@ -6,7 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import Stage
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.seeds import Root
 from pescador_fn.state import Loader, check_state
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pescador_fn.below import Stage, origin
 from pescador_fn.errors import show
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.items import map_items
 from pescador_fn.legible import named
 from pescador_fn.replaying import replay

@@ -12,7 +12,8 @@ import numpy as np
 import pescador_fn.drawing as drawing
 from pescador_fn.buffers import Drawing
 from pescador_fn.errors import check_count
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 from pescador_fn.seeds import Place, check_seed
 
 if TYPE_CHECKING:

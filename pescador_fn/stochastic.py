@@ -8,7 +8,8 @@ from pescador_fn.by_weight import ByWeight
 from pescador_fn.drawing import Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.exhaustive import Exhaustive
-from pescador_fn.factory import Factories, Node, check_parts
+from pescador_fn.factory import Factories, Node
+from pescador_fn.given import check_parts
 from pescador_fn.schedule import Schedule, WithReplacement
 from pescador_fn.seeds import check_seed
 from pescador_fn.single_active import SingleActive

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pescador_fn.drawing as drawing
 from pescador_fn.drawing import Words
 from pescador_fn.errors import check_choice
-from pescador_fn.factory import Factories, Node, check_parts
+from pescador_fn.factory import Factories, Node
+from pescador_fn.given import check_parts
 from pescador_fn.loop import Open
 from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed

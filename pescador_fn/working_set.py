@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
 from pescador_fn.below import PLAIN, adopt
-from pescador_fn.factory import check_part
+from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
 from pescador_fn.seeds import Place
 

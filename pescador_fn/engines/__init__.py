@@ -19,7 +19,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pescador_fn.errors import check_choice, check_count
-from pescador_fn.factory import Factory, Node, check_part
+from pescador_fn.factory import Factory, Node
+from pescador_fn.given import check_part
 
 if TYPE_CHECKING:
     from pescador_fn.running import Running

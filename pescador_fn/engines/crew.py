@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pescador_fn.below import begin, open_at
 from pescador_fn.engines.notes import Note, Pace, stand
-from pescador_fn.factory import check_part
+from pescador_fn.given import check_part
 from pescador_fn.replaying import catch_up
 from pescador_fn.running import Running, close_all
 

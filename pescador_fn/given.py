@@ -1,0 +1,115 @@
+"""What a user gives as factories: checked where it is at hand, when the pipeline is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from types import FunctionType, MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pescador_fn.errors import show
+from pescador_fn.factory import Node, Parts
+from pescador_fn.legible import named
+from pescador_fn.sources import Source, SourceFunction
+from pescador_fn.stream import Stream
+
+__all__ = ["check_part", "check_parts"]
+
+
+class _ByName(Sequence[Any]):
+    """A lazy mapping's values in the order of its names."""
+
+    def __init__(self, mapping: Mapping[Any, Any], names: tuple[Any, ...]) -> None:
+        self.mapping = mapping
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.mapping[self.names[index]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByName) and self.mapping == other.mapping
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def check_part(function: str, value: Any, name: str = "factory") -> Any:
+    """A zero-argument callable, as far as can be known without calling it."""
+    if isinstance(value, Node | Source):
+        return value
+    if isinstance(value, SourceFunction):
+        raise TypeError(
+            f"{function}: {name} is the source {value.__name__} without its arguments; call it: {value.__name__}(…)"
+        )
+    if not callable(value):
+        if isinstance(value, str):
+            how = "a string; write a @source that opens what it names"
+        elif isinstance(value, Stream):
+            how = "a running stream, which can be read once; pass the factory that made it"
+        elif isinstance(value, Iterator):
+            how = "an iterator, which can be read once; pass a function that makes it, without calling it"
+        elif isinstance(value, Iterable):
+            how = "an iterable; pass its __iter__, or a lambda that returns it"
+        else:
+            how = "not a factory; pass a zero-argument callable that returns an iterable"
+        raise TypeError(f"{function}: {name}={show(value)} is {how}")
+    if type(value) is FunctionType and not _takes_nothing(value):
+        raise TypeError(
+            f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
+            "bind them with functools.partial, a lambda or @source"
+        )
+    return value
+
+
+def _takes_nothing(value: FunctionType) -> bool:
+    code = value.__code__
+    missing = code.co_argcount and code.co_argcount - len(value.__defaults__ or ())
+    wanted = code.co_kwonlyargcount and code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
+    return missing <= 0 and wanted <= 0
+
+
+def _surely_factories(items: tuple[Any, ...]) -> bool:
+    """Whether all are plainly factories, told without a look at each: there may be a million."""
+    kinds = set(map(type, items))
+    if kinds <= {Source, Node}:
+        return True
+    if kinds != {FunctionType}:
+        return False
+    return not any(code.co_argcount or code.co_kwonlyargcount for code in set(map(attrgetter("__code__"), items)))
+
+
+def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
+    """Many factories: checked where they are at hand, left alone where the sequence is lazy."""
+    if isinstance(factories, Mapping):
+        names = tuple(factories)
+        if type(factories) is not dict and not isinstance(factories, MappingProxyType):
+            parts: Parts[Any] = Parts(_ByName(factories, names), names, factories)
+        else:
+            parts = Parts(tuple(factories.values()), names)
+        for name in names:
+            if not isinstance(name, str | int | float | bytes | tuple):
+                raise TypeError(f"{function}: the name {show(name)} is not plain; name streams by strings or numbers")
+    elif isinstance(factories, list | tuple):
+        parts = Parts(tuple(factories), None)
+    elif isinstance(factories, Sequence) and not isinstance(factories, str | bytes | bytearray):
+        parts = Parts(factories, None)
+    elif isinstance(factories, np.ndarray):
+        parts = Parts(tuple(factories.ravel().tolist()), None)
+    else:
+        one = callable(factories)
+        how = (
+            "one factory; pass a list of them: [factory]"
+            if one
+            else "not a list; pass a sequence or mapping of factories"
+        )
+        raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")
+    if len(parts) < least:
+        raise ValueError(f"{function}: factories is empty; give at least one factory")
+    if isinstance(parts.items, tuple) and not _surely_factories(parts.items):
+        for index, part in enumerate(parts.items):
+            check_part(function, part, f"factories[{parts.label(index)!r}]")
+    return parts
