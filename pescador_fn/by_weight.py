@@ -12,8 +12,9 @@ from pescador_fn.drawing import PERIOD
 from pescador_fn.working_set import WorkingSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from pescador_fn.counts import Counts
     from pescador_fn.exhaustive import Exhaustive
     from pescador_fn.factory import Node
     from pescador_fn.schedule import Schedule
@@ -33,7 +34,7 @@ class ByWeight(WorkingSet[T]):
 
     __slots__ = ("sums", "total")
 
-    counted = staticmethod(lambda _: None)
+    counted: Callable[[int], Counts | None] = staticmethod(lambda _: None)
     schedule: Exhaustive
     draw: int
     following: int

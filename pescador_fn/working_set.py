@@ -39,6 +39,13 @@ class WorkingSet(Activations[T]):
 
     __slots__ = ()
 
+    cut: bool
+    draw: int
+    following: int
+    opened: int
+    size: int
+    version: int
+
     def __iter__(self) -> Iterator[T]:
         self.reopen()
         return flow(partial(self.refill, [*map(self.pulls, range(len(self.active))), EMPTY]))
