@@ -306,13 +306,65 @@ def test_large_arrays_are_copied_by_two_threads(pipe, helper, monkeypatch):
     busy.set()
 
 
+def test_a_copy_keeps_nothing_of_the_array(pipe):
+    """What a reference holds, its owner can neither close nor resize."""
+    for _ in range(30):
+        owner = bytearray(2 * copying.LARGE)
+        pipe.through([np.frombuffer(owner, "u1")])
+        owner.append(1)
+
+
+def test_where_no_thread_can_be_started_one_copies(pipe, monkeypatch):
+    def submit(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(copying._helping(), "submit", submit)
+    array = np.arange(2 * copying.LARGE // 8)
+    assert same(array, pipe.through([array])[0])
+
+
+def test_a_copy_that_fails_leaves_no_slab(pipe, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(encoder, "copy", fail)
+    with pytest.raises(MemoryError):
+        pipe.encoder.row({"x": np.zeros(5000)})
+    assert used(pipe.writer) == 0
+
+
+PARTICULAR = {
+    "metadata": np.dtype("f4", metadata={"unit": "m"}),
+    "metadata that only cloudpickle takes": np.dtype("f4", metadata={"fn": lambda: 0}),
+    "metadata of a field": np.dtype([("a", np.dtype("f4", metadata={"unit": "m"}))]),
+    "records": np.dtype((np.record, [("a", "f4")])),
+}
+
+
+@pytest.mark.parametrize("size", [3, 3000])
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_dtypes_that_equal_others_and_are_not_the_same(name, size, pipe):
+    dtype = PARTICULAR[name]
+    plain = np.dtype([("a", "f4")]) if dtype.names else np.dtype("f4")
+    kinds = [plain] * 6 + [dtype] * 6 + [plain]
+    found = pipe.through([np.zeros(size, kind) for kind in kinds])
+    assert [one.dtype.type for one in found] == [kind.type for kind in kinds]
+    assert [bool(one.dtype.metadata) for one in found] == [bool(kind.metadata) for kind in kinds]
+
+
+def test_very_wide_rows_get_no_schema(pipe):
+    items = [tuple(range(columns.WIDEST + 1))] * 5
+    assert all(map(same, items, pipe.through(items)))
+    assert not pipe.encoder.known
+
+
 def test_rows_of_ever_other_shapes_get_no_schema(pipe):
     """Writing a schema out takes as long as to pickle ten items."""
     items = [{"x": np.zeros(k)} for k in range(1, 1000)]
     assert all(map(same, items, pipe.through(items)))
     assert len(pipe.encoder.known) <= encoder.KNOWN
     assert all(isinstance(known, int) for known in pipe.encoder.known.values())
-    pipe.through([{"x": np.zeros(k)} for k in (3, 4) * encoder.MET])
+    pipe.through([{"x": np.zeros(k)} for k in (3, 4) * encoder.MOST_MET])
     assert sum(isinstance(known, columns.Schema) for known in pipe.encoder.known.values()) == 2
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SMALL", "Row", "Schema", "Signature", "array_over", "signature", "split"]
 
 SMALL = 4096  # bytes; from here on an array goes through a slab, below it a slab would be mostly empty
+WIDEST = 256  # parts of a row, since its function is written out
 LONGEST = 1024  # of a string that goes by column, so that a row's size is known well enough
 
 _PLAIN: set[type] = {NoneType, bool, int, float, complex, str, bytes, *np.sctypeDict.values()} - {np.void, np.object_}
@@ -38,10 +39,12 @@ def signature(item: Any) -> Signature | None:
         keys, values = (len(item),), item
     else:
         kind, keys, values = None, (), (item,)
+    if len(values) > WIDEST:
+        return None
     specs: list[Spec] = []
     for value in values:
         if type(value) is np.ndarray:
-            if value.dtype.hasobject or not value.nbytes:
+            if value.dtype.hasobject or not value.nbytes or not _is_bare(value.dtype):
                 return None
             specs.append((value.dtype, value.shape))
         elif type(value) in _PLAIN:
@@ -49,6 +52,15 @@ def signature(item: Any) -> Signature | None:
         else:
             return None
     return kind, keys, tuple(specs)
+
+
+def _is_bare(dtype: Any) -> bool:
+    """Whether dtypes that equal it are the same: it has no metadata, and is none of records."""
+    if dtype.metadata is not None:
+        return False
+    if dtype.subdtype is not None:
+        return _is_bare(dtype.base)
+    return dtype.names is None or (dtype.type is np.void and all(_is_bare(one[0]) for one in dtype.fields.values()))
 
 
 def _n_bytes(spec: Spec) -> int:
@@ -76,7 +88,8 @@ class Schema:
         """
         kind, keys, specs = self.signature
         names = [f"v{k}" for k in range(len(specs))]
-        known: dict[str, Any] = {"array": np.ndarray, "plain": _PLAIN, "sized": _SIZED, "keys": list(keys)}
+        known: dict[str, Any] = {"array": np.ndarray, "bare": _is_bare, "plain": _PLAIN, "sized": _SIZED}
+        known["keys"] = list(keys)
         lines = ["def row(item):"]
 
         def unless(condition: str) -> None:
@@ -103,7 +116,7 @@ class Schema:
                     unless(f"len({name}) == {shape[0]}")
                 elif shape:
                     unless(f"{name}.shape == {shape}")
-                unless(f"{name}.dtype is d{k} or {name}.dtype == d{k}")
+                unless(f"{name}.dtype is d{k} or {name}.dtype == d{k} and bare({name}.dtype)")
                 if len(shape) > 1:
                     unless(f"{name}.flags.c_contiguous")
                 if _n_bytes(spec) < SMALL:

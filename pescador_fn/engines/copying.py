@@ -15,13 +15,14 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from numpy.typing import NDArray
 
 __all__ = ["copy"]
 
-PIECE = 2**20  # bytes
+PIECE = 2**20  # bytes, at least
+PIECES = 4  # at most: where a thread of the user's spins, each may wait 5 ms for the interpreter's lock
 LARGE = 2**22  # from here on two threads are faster; to wake the other takes as long as to copy a piece
 
 _helper: ThreadPoolExecutor | None = None
@@ -33,16 +34,30 @@ def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
         np.copyto(target, source)
         return
     to, of = _bytes(target), _bytes(source)
-    pieces = iter(range(0, len(of), PIECE))
-    helping = _helping().submit(_copy_pieces, to, of, pieces)
-    _copy_pieces(to, of, pieces)
-    if not helping.cancel():
-        helping.result()
+    step = max(PIECE, -(-len(of) // PIECES))
+    pieces = iter(range(0, len(of), step))
+    lent = [to, of]  # taken back, since what holds an array keeps its owner from closing or resizing it
+    helping: Future[None] | None
+    try:
+        helping = _helping().submit(_help, lent, pieces, step)
+    except RuntimeError:  # no thread can be started
+        helping = None
+    try:
+        _copy_pieces(to, of, pieces, step)
+        if helping is not None and not helping.cancel():
+            helping.result()
+    finally:
+        lent.clear()
 
 
-def _copy_pieces(to: NDArray[np.uint8], of: NDArray[np.uint8], pieces: Iterator[int]) -> None:
+def _help(lent: list[NDArray[np.uint8]], pieces: Iterator[int], step: int) -> None:
+    to, of = lent  # this frame is gone before the future is done
+    _copy_pieces(to, of, pieces, step)
+
+
+def _copy_pieces(to: NDArray[np.uint8], of: NDArray[np.uint8], pieces: Iterator[int], step: int) -> None:
     for at in pieces:
-        np.copyto(to[at : at + PIECE], of[at : at + PIECE])
+        np.copyto(to[at : at + step], of[at : at + step])
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ERROR", "ITEM", "Encoder", "length", "raised"]
 
 ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema
-MET = 4  # times that a signature is met before it gets a schema
+MET, MOST_MET = 4, 1024  # times that a signature is met before it gets a schema, at first and where few come again
 KNOWN = 64  # signatures that are remembered
 
 
@@ -81,6 +81,7 @@ class Encoder:
         self.shelf: Shelf = shelf
         self.quick: Callable[[Any], Row | None] = _nothing  # the row of an item of the schema before
         self.known: dict[Signature, int | Schema] = {}  # schemas, and how often signatures that have none were met
+        self.met: int = MET  # times that a signature is met before it gets a schema
         self.by_value: bool = False  # whether an item has needed cloudpickle
         self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
         self.placed: bool = False
@@ -110,9 +111,10 @@ class Encoder:
         known = self.known.get(found, 0)
         if not isinstance(known, int):
             return known
-        if len(self.known) >= KNOWN:  # arrays of ever other shapes
+        if len(self.known) >= KNOWN and found not in self.known:  # arrays of ever other shapes
             self.known.clear()
-        self.known[found] = known = known + 1 if known + 1 < MET else Schema(found, self._put_all)
+            self.met = min(2 * self.met, MOST_MET)
+        self.known[found] = known = known + 1 if known + 1 < self.met else Schema(found, self._put_all)
         return None if isinstance(known, int) else known
 
     def pickled(self, kind: str, value: Any) -> Row:
@@ -162,7 +164,11 @@ class Encoder:
         if array.nbytes < SMALL:
             return array.tobytes(order)
         ref, place = self.shelf.place(array.nbytes)
-        copy(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
+        try:
+            copy(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
+        except Exception:
+            self.shelf.free(ref)
+            raise
         return ref
 
     def _put_all(self, arrays: list[NDArray[Any]]) -> list[Ref | bytes]:
