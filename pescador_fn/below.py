@@ -29,6 +29,7 @@ __all__ = [
     "origin",
     "prepare",
     "save_child",
+    "stopped",
 ]
 
 T = TypeVar("T")
@@ -46,6 +47,13 @@ class Resumable(Protocol):
     def __iter__(self) -> Any: ...
     def state_dict(self) -> Any: ...
     def load_state_dict(self, state: Any, /) -> None: ...
+
+
+def stopped(factory: object) -> RuntimeError:
+    """What to raise for a factory that raises `StopIteration`, which would end whatever pulls."""
+    return RuntimeError(
+        f"the factory {named(factory)} raised StopIteration where it was called; return an empty iterable instead"
+    )
 
 
 def prepare(iterable: Any, factory: object) -> tuple[Iterator[Any], Any, Resumable | None]:
@@ -119,7 +127,10 @@ class Leaf(Running[T]):
             factory = self.factory
             start = getattr(factory, "_open", None)
             jumps = start is not None and factory.function.wants_start
-            made = factory() if start is None else start(self.place, n if jumps else 0)
+            try:
+                made = factory() if start is None else start(self.place, n if jumps else 0)
+            except StopIteration as error:
+                raise stopped(factory) from error
             items, self.owner, self.own = prepare(made, factory)
             if how == "own" and self.own is not None:
                 self.own.load_state_dict(known)
@@ -179,7 +190,10 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
     if begin_at is not None:
         opened: Opened = begin_at(Place(above, label, number))
         return opened
-    made = factory()
+    try:
+        made = factory()
+    except StopIteration as error:
+        raise stopped(factory) from error
     if type(made) is GeneratorType:  # as in `adopt`: the common case is spared a call
         return made, made, None
     return adopt(made, factory)
@@ -188,8 +202,14 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
 def open_at(factory: Any, place: Place) -> Opened:
     """Open a stream at its place."""
     begin_at = getattr(factory, "_begin", None)
-    opened: Opened = adopt(factory(), factory) if begin_at is None else begin_at(place)
-    return opened
+    if begin_at is not None:
+        opened: Opened = begin_at(place)
+        return opened
+    try:
+        made = factory()
+    except StopIteration as error:
+        raise stopped(factory) from error
+    return adopt(made, factory)
 
 
 def begin(factory: Any, place: Place) -> Running[Any]:

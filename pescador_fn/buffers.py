@@ -31,7 +31,7 @@ class Drawing(Stage[T]):
     Where it is resumed it draws again, from a snapshot of the stream below on; what the buffer held then is gone.
     """
 
-    __slots__ = ("ages", "at", "index", "items", "n_slots", "over", "past", "size", "tape", "words")
+    __slots__ = ("ages", "at", "index", "items", "n_slots", "over", "past", "size", "spoiled", "tape", "words")
 
     def __init__(self, node: Node[T], place: Place, n_slots: int) -> None:
         super().__init__(node, place)
@@ -45,6 +45,7 @@ class Drawing(Stage[T]):
         self.ages: Ages = Ages()
         self.tape: Tape = Tape()
         self.past: Any = None  # what to draw again, until it is opened
+        self.spoiled: int = 0  # the draws after which no item is lost by a signal any more
 
     def __iter__(self) -> Iterator[T]:
         if self.items is None:
@@ -63,15 +64,6 @@ class Drawing(Stage[T]):
             self.lay()
         return self.rest() if self.over else self.draw()
 
-    def next_item(self) -> T:
-        """The next item of the stream below."""
-        assert self.items is not None
-        try:
-            return next(self.items)
-        except StopIteration:
-            self.over = True
-            raise
-
     def lay(self) -> None:
         """Set ``index`` to a block of draws."""
         if self.tape.is_due(self.at, self.n_slots or 1):
@@ -86,6 +78,16 @@ class Drawing(Stage[T]):
         self.ages.lay(self.filled(codes), self.at)
         self.index = iter(codes.tolist())
         self.at += size
+
+    def missed(self, slot: int, error: BaseException) -> None:
+        """A draw has left its slot as it was, for an exception in the pull."""
+        self.ages.missed.add(slot)
+        if not isinstance(error, Exception):
+            self.spoil()
+
+    def spoil(self) -> None:
+        """A signal has lost an item, which would come where the pull is made again."""
+        self.spoiled = max(1, self.drawn)
 
     def draw_again(self, draws: int) -> None:
         """Draw on, up to a number of draws; exceptions come as they came, and items are dropped."""
@@ -105,6 +107,16 @@ class Drawing(Stage[T]):
     def oldest(self) -> int:
         """The draw that what is longest in the buffer came with; -1 where that was before all draws."""
         return self.ages.oldest(self.drawn - self.ages.first, self.n_held(self.drawn))
+
+    def snapshot(self) -> list[Any]:
+        """The newest snapshot that is older than all that is buffered."""
+        found = self.tape.newest(self.oldest, self)
+        if found[0] < self.spoiled:
+            raise RuntimeError(
+                f"state_dict: {self.node.build.__name__}: a signal has cut a pull short, and what the buffer held then "
+                "would not be pulled again as it was; take the state later, or before"
+            )
+        return found
 
     def n_held(self, drawn: int) -> int:
         """How many slots hold an item."""

@@ -76,17 +76,17 @@ class _Cached(Drawing[T]):
             else:
                 slot -= n_slots
             try:
-                for item in items:  # as `next` does, without a call
-                    kept[slot] = item
-                    yield item
+                for item in items:  # noqa: B007 - as `next` does, without a call
                     break
                 else:
                     self.over = True
                     return
-            except Exception:
-                self.ages.missed.add(slot)
+            except BaseException as error:
+                self.missed(slot, error)
                 self.holes.add(slot)
                 raise
+            kept[slot] = item
+            yield item
 
     def rest(self) -> Iterator[T] | None:
         return None
@@ -99,7 +99,7 @@ class _Cached(Drawing[T]):
         del saver
         if self.past is not None:
             return [self.tape.newest(self.tape.last, self), *self.past[:2]]
-        return [self.tape.newest(self.oldest, self), self.drawn, self.over]
+        return [self.snapshot(), self.drawn, self.over]
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *past = state

@@ -7,7 +7,7 @@ from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child
+from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child, stopped
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Factory, Node, Parts
 from pescador_fn.given import check_part, check_parts
@@ -159,6 +159,9 @@ class Chained(Running[T]):
             one = "a factory alone is one of factories: for one stream pass [factory]"
             error = wrong if type(self.node.of) is Parts else TypeError(f"{wrong}; {one}")
             error.__suppress_context__ = True
+        if isinstance(error, StopIteration):
+            cause, error = error, stopped(factory)
+            error.__cause__ = cause
         return error
 
     def _next_pass(self) -> None:

@@ -128,7 +128,7 @@ class Shuffled(Open[T]):
         owner = self.slots.shut(index)
         self.laid, self.cut = True, False
         close_all([owner])
-        self.laid = False
+        self.laid, self.cut = False, True  # until `refill` has handed out the plumbing
 
     def _leave_out(self) -> None:
         """Rebuild the table without the dead."""

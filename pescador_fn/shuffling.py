@@ -50,6 +50,9 @@ class _Shuffled(Drawing[T]):
             except Exception:
                 self.calls += 1
                 raise
+            except BaseException:
+                self.spoil()
+                raise
             finally:
                 self.calls += len(self.buffer) - before + self.over
         self.cut = True
@@ -72,18 +75,18 @@ class _Shuffled(Drawing[T]):
         assert items is not None
         for slot in self.index:
             try:
-                for item in items:  # as `next` does, without a call
-                    if slot != last:
-                        buffer[slot], item = item, buffer[slot]
-                    yield item
+                for item in items:  # noqa: B007 - as `next` does, without a call
                     break
                 else:
                     self.ages.missed.add(slot)
                     self.over = True
                     return
-            except Exception:
-                self.ages.missed.add(slot)
+            except BaseException as error:
+                self.missed(slot, error)
                 raise
+            if slot != last:
+                buffer[slot], item = item, buffer[slot]
+            yield item
 
     def rest(self) -> Iterator[T] | None:
         if self.tail is None:
@@ -102,7 +105,7 @@ class _Shuffled(Drawing[T]):
         if self.past is not None:
             return [self.tape.newest(self.tape.last, self), *self.past]
         given = None if self.tail is None else self.n_tail - self.tail.__length_hint__()
-        return [self.tape.newest(self.oldest, self), self.drawn, self.calls, self.over, given]
+        return [self.snapshot(), self.drawn, self.calls, self.over, given]
 
     def load(self, state: Any, loader: Loader) -> None:
         found, *self.past = state

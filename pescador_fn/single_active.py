@@ -260,9 +260,9 @@ class SingleActive(Schedule):
                 weights[slot] = 0.0
             elif stream in law.certain:
                 weights[slot] = law.weights[stream]
-        table = (
-            None if not weights.any() or np.ptp(weights[list(self.open_slots)]) == 0 else Table(len(weights), weights)
-        )
+        # What is shut is left out at once, as it was when it was being shut: a state knows only what is open.
+        level = not (law.certain and closed) and np.ptp(weights[list(self.open_slots)]) == 0
+        table = None if level or not weights.any() else Table(len(weights), weights)
         before = None if self.slot_table is None else self.slot_table.weights
         after = None if table is None else table.weights
         if not (before is after or (before is not None and after is not None and np.array_equal(before, after))):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
-from pescador_fn.below import PLAIN, adopt
+from pescador_fn.below import PLAIN, adopt, stopped
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
 from pescador_fn.seeds import Place
@@ -150,6 +150,7 @@ class WorkingSet(Activations[T]):
                     yield item
                     break
                 else:
+                    self.cut = True
                     self.again()
 
     def again(self) -> None:
@@ -177,7 +178,9 @@ class WorkingSet(Activations[T]):
         elif not failed:
             self.again()
         if failed:
-            check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+            factory = check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+            if isinstance(error, StopIteration):
+                raise stopped(factory) from error
 
     def weigh(self, slot: int, draw: int, *, spent: bool) -> None:
         """Follow the law of the picks, which has changed, after a draw; one that is not spent falls on its slot."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import stats
 
-from pescador_fn import batch, cache, resume, seeded, shuffle, take, unbatch
+from pescador_fn import batch, cache, map_items, resume, seeded, shuffle, take, tape, unbatch
 
 Point = namedtuple("Point", "x y")
 day = np.datetime64
@@ -603,3 +603,37 @@ def test_a_buffer_goes_on_from_every_stop(stage, size, blocks):
             found = list(islice(stream, stop))
             state = resume(factory, stream.state_dict())().state_dict()  # also one that was not drawn from
             assert found + list(resume(factory, state)()) == whole
+
+
+class InterruptedOnce:
+    """The items as they are, but for a signal in the place of one."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __call__(self, x):
+        if x == self.at:
+            self.at = -1
+            raise KeyboardInterrupt
+        return x
+
+
+@pytest.mark.parametrize("stage", [shuffle, cache], ids=["shuffle", "cache"])
+def test_a_state_after_a_signal_in_a_pull_is_right_or_refused(stage, blocks, monkeypatch):
+    monkeypatch.setattr(tape.Tape, "is_due", lambda *_: True)  # so that what was lost is soon behind all snapshots
+    for at in range(0, 36, 5):
+        factory = stage(map_items(range(120).__iter__, InterruptedOnce(at)), 4, seed=0)
+        stream, refused = factory(), []
+        for k in range(80):
+            with suppress(KeyboardInterrupt):
+                next(stream)
+            try:
+                state = stream.state_dict()
+            except RuntimeError as error:
+                refused.append((k, str(error)))
+                continue
+            if k == 79:
+                assert list(resume(factory, state)()) == list(stream)
+        assert all("a signal has cut a pull short" in why for _, why in refused)
+        assert refused
+        assert at > 20 or blocks[0] > 4 or refused[-1][0] < 79  # not for ever

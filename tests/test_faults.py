@@ -356,6 +356,18 @@ def test_what_becomes_empty_is_left_out(name, blocks, within_seconds, branches, 
     assert all(part.opened <= 2 for part in parts)
 
 
+def stops():
+    raise StopIteration
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_stop_iteration_of_a_factory_ends_nothing_silently(name, within_seconds):
+    row = ROWS[name]
+    found = outcomes(seeded(row.build([stops] * row.n), 0)())
+    assert found
+    assert all(isinstance(one, RuntimeError) and "raised StopIteration" in str(one) for one in found)
+
+
 # Signals.
 
 
@@ -419,6 +431,23 @@ def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
     with pytest.raises(RuntimeError, match="interrupted by a signal"):
         found.extend(stream)
     assert set(found) <= set(range(9))
+
+
+def test_a_signal_just_after_a_stream_is_left_out_says_so(blocks, monkeypatch, within_seconds):
+    stream = ONCE_EACH["shuffled_mux, drop"]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
+    mux = type(stream._running)
+    drop = mux._drop
+
+    def cut(self, *args):
+        drop(self, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mux, "_drop", cut)
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+    with pytest.raises(RuntimeError, match="interrupted by a signal"):
+        list(stream)
 
 
 def test_a_signal_between_the_streams_of_a_chain_costs_nothing(monkeypatch):

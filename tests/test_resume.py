@@ -342,3 +342,14 @@ def test_after_a_run_was_killed(tmp_path):
     n = saved["n"]
     whole = [one.tolist() for one in pulls(factory(), n + 50)]
     assert [one.tolist() for one in pulls(resume(factory, saved["stream"])(), 50)] == whole[n:]
+
+
+@pytest.mark.parametrize("weights", [None, [1, 1, 1, 1], [3, 1, 1, 1]], ids=["equal", "the same", "unequal"])
+@pytest.mark.parametrize("n_active", [3, 4])
+def test_a_slot_that_is_shut_is_left_out_where_it_is_resumed(weights, n_active, blocks):
+    """A mux that holds every stream, one of which is barren, has a slot for which there is no other."""
+    streams = [range(k, 400, 4).__iter__ for k in range(3)]
+    streams.insert(1, [].__iter__)
+    factory = take(stochastic_mux(streams, n_active, 5, mode="single_active", weights=weights, seed=0), 50)
+    for stop in range(50):
+        assert split(factory, [stop]) == outcomes(factory())
