@@ -25,8 +25,8 @@ def workers() -> list[int]:
     """The worker processes of this program, busy or not."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            with suppress(OSError):
+        with suppress(OSError):  # a thread or a process that has just ended
+            for pid in (task / "children").read_text().split():
                 if b"pescador_fn" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
     return found
