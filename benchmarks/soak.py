@@ -25,8 +25,11 @@ def workers() -> list[int]:
     """The worker processes of this program, busy or not."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # a thread or a process that has just ended
-            for pid in (task / "children").read_text().split():
+        pids: list[str] = []
+        with suppress(OSError):  # a thread that has just ended, as processes may below
+            pids = (task / "children").read_text().split()
+        for pid in pids:
+            with suppress(OSError):
                 if b"pescador_fn" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
     return found
