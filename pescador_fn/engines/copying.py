@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["copy"]
 
 PIECE = 2**20  # bytes, at least
-PIECES = 4  # at most: where a thread of the user's spins, each may wait 5 ms for the interpreter's lock
+PIECES = 8  # at most: where a thread of the user's spins, each may wait 5 ms for the interpreter's lock
 LARGE = 2**22  # from here on two threads are faster; to wake the other takes as long as to copy a piece
 
 _helper: ThreadPoolExecutor | None = None

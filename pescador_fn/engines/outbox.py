@@ -1,6 +1,6 @@
 """What a worker has made and not sent yet, and how much of it is on its way.
 
-Rows are sent when there are enough of them, or when the last message was half a millisecond ago; and while a generator
+Rows are sent when there are enough of them, or when the last message was a millisecond ago; and while a generator
 does not return, a small thread sends what it has already given. Only one that holds the interpreter's lock for long can
 keep rows waiting. What is made and not delivered is bounded in bytes and in messages; what the parent waits for is made
 all the same, so that the bound cannot block.
@@ -26,7 +26,7 @@ __all__ = ["LOOK_MS", "Outbox", "unpicklable"]
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
 HEAVY = 2**23  # bytes since the last message, slabs counted: a message costs as much as to copy half a megabyte
-HOLD_S = 0.0005  # how long rows are held back, when they come fast, though the parent waits
+HOLD_S = 0.001  # how long rows are held back, when they come fast, though the parent waits
 LINGER_S = 0.001  # how long rows lie while the generator does not return
 MESSAGES = 64  # the most that are sent and not taken
 LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
