@@ -83,11 +83,6 @@ class Activations(Loop[T]):
         streams = [active for active in self.active if active is not None]
         return {slot: one[0][2] - one[1].__length_hint__() for slot, one in zip(slots, streams, strict=True)}
 
-    @property
-    def drawn(self) -> int:
-        """How many draws of the block are done, the one after its last among them."""
-        return len(self.block) - self.left()
-
     def held(self) -> Iterable[Any]:
         return [active[2] for active in self.active if active is not None]
 

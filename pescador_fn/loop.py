@@ -49,6 +49,11 @@ class Loop(Running[T]):
     def done(self) -> bool:
         return self.ended
 
+    @property
+    def drawn(self) -> int:
+        """How many draws of the block are done, the one after its last among them."""
+        return len(self.block) - self.left()
+
     def lay(self, indices: list[Any], end: float = -1) -> None:
         """Begin a block; ``end`` is drawn after its last index, and falls on an empty slot."""
         indices.append(end)

@@ -173,11 +173,6 @@ class Shuffled(Open[T]):
             self.read = at
             self._leave_out()
 
-    @property
-    def drawn(self) -> int:
-        """How many draws of the block are done, the one after its last among them."""
-        return len(self.block) - self.left()
-
     def save(self, saver: Saver) -> Any:
         drawn = self.drawn
         number = self._number(drawn) if drawn < len(self.block) - 1 else self.following
