@@ -8,10 +8,12 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import GeneratorType
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import pescador_fn
 from pescador_fn import drawing, shutdown
 from pescador_fn.engines import launch
 
@@ -46,6 +48,32 @@ def no_gc():
     gc.disable()
     yield
     gc.enable()
+
+
+@contextmanager
+def garbage():
+    """What of this package, its generators too, the block leaves to the collector of cycles: filled in at its end."""
+    found, was_on = [], gc.isenabled()
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield found
+        gc.collect()
+        found += filter(is_ours, gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
+
+
+def is_ours(thing):
+    if isinstance(thing, GeneratorType):
+        return thing.gi_code.co_filename.startswith(os.path.dirname(pescador_fn.__file__))
+    return type(thing).__module__.startswith("pescador_fn")
 
 
 class Hang(BaseException):

@@ -1,9 +1,9 @@
 """Whoever stops early leaves nothing open: every ``finally`` below runs at once, with the collector of cycles off."""
 
-import gc
 from contextlib import suppress
 
 import pytest
+from conftest import garbage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
@@ -130,17 +130,9 @@ def test_a_stream_leaves_no_garbage(tree):
     """What is dropped is freed by counting references, without a cycle for the collector to find."""
     built = grow(tree, lambda k, length: ints(k, length).__iter__)
     pull(built(), 30)
-    gc.freeze()  # what was there before is not looked at
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with garbage() as left:
         for n in (0, 1, 30):
             pull(built(), n)
-        gc.collect()
-        left = [one for one in gc.garbage if type(one).__module__.startswith("pescador_fn")]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.unfreeze()
     assert left == []
 
 

@@ -1,6 +1,5 @@
 """Whatever dies: every item once and in order, the error in its place, and nothing left behind."""
 
-import gc
 import itertools
 import multiprocessing
 import os
@@ -16,7 +15,7 @@ import elsewhere
 import numpy as np
 import pytest
 import zmq
-from conftest import children
+from conftest import children, garbage
 from crashes import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
 from elsewhere import Fault
 from strategies import outcomes, pulls
@@ -372,19 +371,10 @@ def test_streams_leave_no_garbage(engine):
 
     built = ENGINES[engine](faulty)
     pull(9)
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with garbage() as left:
         for n in (0, 1, 5, 6, 7):
             pull(n)
         time.sleep(0.02)
-        gc.collect()
-        left = [one for one in gc.garbage if type(one).__module__.startswith("pescador_fn")]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
     assert left == []
 
 
