@@ -86,7 +86,7 @@ class Table:
         """One index for each uniform number."""
         if self.weights is None:
             return (u * self.n).astype(np.int64)
-        if len(self.cumulative) <= 64 or (len(u) < 1024 and self.guide is None):
+        if len(self.cumulative) <= 8 or (len(u) < 1024 and self.guide is None):
             found = self.cumulative.searchsorted(u * self.total, side="right")
             found = np.minimum(found, len(self.cumulative) - 1)
         else:

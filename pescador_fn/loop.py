@@ -8,6 +8,12 @@ lets C do the drawing. A block of indices is drawn ahead, and
 moves one item for each. A slot that has nothing to give raises StopIteration, which ends the map; `refill` then sees by
 the length hint of ``index`` at which draw, mends the slot, puts the index back and goes on with the same plumbing. A
 block ends with an index whose slot is always empty, so that its end is told apart from the end of a stream.
+
+After a block in which no slot changed, the next one holds the streams themselves in the place of their indices:
+
+    map(next, index)
+
+until a slot has to be mended, from where it holds indices again.
 """
 
 from __future__ import annotations
@@ -16,12 +22,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from pescador_fn.below import Past, open_child, save_child
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, Running, close_all, flow
 from pescador_fn.seeds import Place
 
 if TYPE_CHECKING:
+    from pescador_fn.drawing import Ints
     from pescador_fn.factory import Node, Parts
     from pescador_fn.state import Loader, Saver
 
@@ -54,8 +63,8 @@ class Loop(Running[T]):
         """How many draws of the block are done, the one after its last among them."""
         return len(self.block) - self.left()
 
-    def lay(self, indices: list[Any], end: float = -1) -> None:
-        """Begin a block; ``end`` is drawn after its last index, and falls on an empty slot."""
+    def lay(self, indices: list[Any], end: Any = -1) -> None:
+        """Begin a block; ``end`` comes after its last draw, and is an empty slot."""
         indices.append(end)
         self.block[:] = indices
         self.seek(0)
@@ -64,14 +73,17 @@ class Loop(Running[T]):
 class Open(Loop[T]):
     """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
 
-    __slots__ = ("items", "slots")
+    __slots__ = ("by_index", "calm", "drawn_ones", "items", "slots")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
         self.slots: Slots = Slots(node, place)
         self.slots[-1] = EMPTY
         self.slots.left = self.left
-        self.items: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
+        self.by_index: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
+        self.items: Iterator[T] = self.by_index
+        self.calm: bool = False  # whether no slot has changed in this block
+        self.drawn_ones: Any = None  # the indices of a block that holds streams
 
     def __iter__(self) -> Iterator[T]:
         self.slots.reopen()
@@ -80,11 +92,35 @@ class Open(Loop[T]):
     def widen(self) -> None:
         """Hold the streams in a list from now on, which is faster where they are many."""
         if self.slots.row is None:
-            self.items = map(next, map(self.slots.to_row().__getitem__, self.index))
+            self.items = self.by_index = map(next, map(self.slots.to_row().__getitem__, self.index))
+
+    def lay_draws(self, indices: Ints) -> None:
+        """Begin a block of draws."""
+        if self.calm and self.slots.row is not None:
+            self.drawn_ones = indices
+            self.items = map(next, self.index)
+            self.lay(self.slots.array[indices].tolist(), EMPTY)
+        else:
+            self.drawn_ones = None
+            self.items = self.by_index
+            self.lay(indices.tolist())
+        self.calm = True
+
+    def emptied(self, position: int) -> int:
+        """The slot of a draw that gave nothing. What follows in the block is looked up from now on."""
+        self.calm = False
+        if self.drawn_ones is not None:
+            self.block[:-1] = self.drawn_ones.tolist()
+            self.block[-1] = -1
+            self.drawn_ones = None
+            self.items = self.by_index
+        index: int = self.block[position]
+        return index
 
     def close(self) -> None:
         self.ended = True
-        self.seek(len(self.block))
+        self.block[:] = [EMPTY]
+        self.seek(1)
         self.slots.close()
 
     def held(self) -> Iterable[Any]:
@@ -99,6 +135,7 @@ class Slots(dict[int, Iterator[Any]]):
     """
 
     __slots__ = (
+        "array",
         "children",
         "failed",
         "fresh",
@@ -127,6 +164,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.failed: set[int] = set()
         self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
+        self.array: Any = None  # the same as the row, for picking many at a time
         self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
 
     def __missing__(self, index: int) -> Iterator[Any]:
@@ -147,10 +185,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.children[index] = owner, running
         self.stateful |= running is not None
         self.fresh = self.left()
-        if self.row is None:  # last, so that a signal before it leaves the slot to be opened again
-            self[index] = items
-        else:
-            self.row[index] = items
+        self.put(index, items)  # last, so that a signal before it leaves the slot to be opened again
         return items
 
     def put(self, index: int, items: Iterator[Any]) -> None:
@@ -158,6 +193,7 @@ class Slots(dict[int, Iterator[Any]]):
         if self.row is None:
             self[index] = items
         else:
+            self.array[index] = items
             self.row[index] = items
 
     def to_row(self) -> list[Iterator[Any]]:
@@ -165,6 +201,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.row = row = [EMPTY] * (len(self.parts) + 1)
         for index, items in self.items():
             row[index] = items
+        self.array = np.fromiter(row, dtype=object, count=len(row))
         self.clear()
         return row
 
@@ -200,6 +237,7 @@ class Slots(dict[int, Iterator[Any]]):
             self[-1] = EMPTY
         else:
             self.row[:] = [EMPTY] * len(self.row)
+            self.array.fill(EMPTY)
         self.number = number
 
     def held(self) -> list[Any]:

@@ -83,7 +83,7 @@ class Shuffled(Open[T]):
             self._lay(self.following)
             return None if self.ended else self.items
         position = len(self.block) - left - 1
-        index = self.block[position]
+        index = self.emptied(position)
         if left == self.failed_at:  # an error was this draw's, as it is where the C loop opens a stream
             self.failed_at = -1
             return self.items
@@ -162,7 +162,7 @@ class Shuffled(Open[T]):
             if len(indices):
                 self.slots.fresh = self.failed_at = -1
                 self.counts.lay(indices, start if self.kept is None else self.kept)
-                return self.lay(indices.tolist())
+                return self.lay_draws(indices)
             start = self.following
 
     def _read(self, at: int) -> None:

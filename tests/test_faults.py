@@ -47,6 +47,7 @@ from pescador_fn import (
     take,
     unbatch,
 )
+from pescador_fn.loop import Open
 
 MUX_NAMES = [row.name for row in MUXES]
 IN_PLACE = [
@@ -182,6 +183,37 @@ def test_blocks_make_no_difference(name, data, seed):
 @given(tree=trees(3, leaves=faulty_edges), seed=st.integers(0, 9))
 def test_blocks_make_no_difference_below(tree, seed):
     blocks_make_no_difference(tree, seed)
+
+
+ALL_OPEN = [name for name in MUX_NAMES if name.startswith(("shuffled_mux", "round_robin_mux"))]
+
+
+def with_indices(test):
+    """What a test gives by blocks that never hold the streams themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Open, "calm", property(lambda _: False, lambda *_: None))
+        return test()
+
+
+@pytest.mark.parametrize("name", ALL_OPEN)
+@settings(max_examples=40)
+@given(branches=st.lists(faulty_edges, min_size=3, max_size=3), seed=st.integers(0, 9))
+def test_blocks_of_streams_are_as_blocks_of_indices(name, blocks, branches, seed):
+    def told():
+        stream = seeded(ROWS[name].build(list(map(Faults().leaf, range(3), branches))), seed)()
+        return [(outcomes(stream, 1), stream.state_dict()["at"]) for _ in range(100)]
+
+    assert repr(told()) == repr(with_indices(told))
+
+
+@pytest.mark.parametrize("name", ALL_OPEN)
+def test_long_blocks_of_streams_are_as_blocks_of_indices(name):
+    def told():
+        leaves = [numbers(0, 14_000), Faults().leaf(1, Raises(9_000, "iterator")), numbers(2, 11_000)]
+        stream = seeded(ROWS[name].build(leaves), 0)()
+        return [(outcomes(stream, 3_500), stream.state_dict()["at"]) for _ in range(15)]
+
+    assert repr(told()) == repr(with_indices(told))
 
 
 # Opening.
