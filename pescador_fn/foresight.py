@@ -172,7 +172,7 @@ def _known(n: int | None, otherwise: int) -> int:
 
 def _round_robin(mux: RoundRobin[Any], left: Callable[[int, int], int | None]) -> Iterator[Draw]:
     at = (mux.at - max(0, mux.left() - 1)) % max(1, len(mux.ring))
-    ring, gone, number, barren = mux.ring.tolist(), set(mux.gone), mux.number, set(mux.barren)
+    ring, gone, number, barren = list(mux.ring), set(mux.gone), mux.number, set(mux.barren)
     rest: dict[int, int] = {}
     while True:
         while ring:
@@ -189,7 +189,7 @@ def _round_robin(mux: RoundRobin[Any], left: Callable[[int, int], int | None]) -
             return
         gone.clear()
         rest.clear()
-        ring = [stream for stream in mux.order(number).tolist() if stream not in barren and left(stream, number) != 0]
+        ring = [stream for stream in mux.order(number) if stream not in barren and left(stream, number) != 0]
         if not ring:
             return
 

@@ -73,7 +73,7 @@ class Loop(Running[T]):
 class Open(Loop[T]):
     """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
 
-    __slots__ = ("by_index", "calm", "drawn_ones", "items", "slots")
+    __slots__ = ("by_index", "calm", "indices", "items", "slots")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Open(Loop[T]):
         self.by_index: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
         self.items: Iterator[T] = self.by_index
         self.calm: bool = False  # whether no slot has changed in this block
-        self.drawn_ones: Any = None  # the indices of a block that holds streams
+        self.indices: Callable[[], list[int]] | None = None  # of a block that holds streams
 
     def __iter__(self) -> Iterator[T]:
         self.slots.reopen()
@@ -94,28 +94,22 @@ class Open(Loop[T]):
         if self.slots.row is None:
             self.items = self.by_index = map(next, map(self.slots.to_row().__getitem__, self.index))
 
-    def lay_draws(self, indices: Ints) -> None:
-        """Begin a block of draws."""
-        if self.calm and self.slots.row is not None:
-            self.drawn_ones = indices
-            self.items = map(next, self.index)
-            self.lay(self.slots.array[indices].tolist(), EMPTY)
-        else:
-            self.drawn_ones = None
-            self.items = self.by_index
-            self.lay(indices.tolist())
-        self.calm = True
+    def lay_indices(self, indices: list[int]) -> None:
+        """Begin a block of indices."""
+        self.lay(indices)
+        self.indices, self.items, self.calm = None, self.by_index, True
 
-    def emptied(self, position: int) -> int:
-        """The slot of a draw that gave nothing. What follows in the block is looked up from now on."""
-        self.calm = False
-        if self.drawn_ones is not None:
-            self.block[:-1] = self.drawn_ones.tolist()
-            self.block[-1] = -1
-            self.drawn_ones = None
-            self.items = self.by_index
-        index: int = self.block[position]
-        return index
+    def lay_streams(self, streams: list[Iterator[T]], indices: Callable[[], list[int]]) -> None:
+        """Begin a block of streams; ``indices`` tells theirs."""
+        self.lay(streams, EMPTY)
+        self.indices, self.items, self.calm = indices, map(next, self.index), True
+
+    def look_up(self) -> None:
+        """Let the block hold indices again, since a slot is about to change."""
+        assert self.indices is not None
+        self.block[:-1] = self.indices()
+        self.block[-1] = -1
+        self.indices, self.items = None, self.by_index
 
     def close(self) -> None:
         self.ended = True
@@ -164,7 +158,7 @@ class Slots(dict[int, Iterator[Any]]):
         self.failed: set[int] = set()
         self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
-        self.array: Any = None  # the same as the row, for picking many at a time
+        self.array: Any = None  # the same as the row, from which numpy picks many at a time
         self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
 
     def __missing__(self, index: int) -> Iterator[Any]:
@@ -193,7 +187,8 @@ class Slots(dict[int, Iterator[Any]]):
         if self.row is None:
             self[index] = items
         else:
-            self.array[index] = items
+            if self.array is not None:
+                self.array[index] = items
             self.row[index] = items
 
     def to_row(self) -> list[Iterator[Any]]:
@@ -201,9 +196,16 @@ class Slots(dict[int, Iterator[Any]]):
         self.row = row = [EMPTY] * (len(self.parts) + 1)
         for index, items in self.items():
             row[index] = items
-        self.array = np.fromiter(row, dtype=object, count=len(row))
         self.clear()
         return row
+
+    def picked(self, indices: Ints) -> list[Iterator[Any]]:
+        """The streams of many draws."""
+        if self.array is None:
+            assert self.row is not None
+            self.array = np.fromiter(self.row, dtype=object, count=len(self.row))
+        streams: list[Iterator[Any]] = self.array[indices].tolist()
+        return streams
 
     def mended(self, index: int) -> bool:
         """Whether a slot that gave nothing has not ended: it was not open yet, or a signal has cut its plumbing."""
@@ -237,7 +239,7 @@ class Slots(dict[int, Iterator[Any]]):
             self[-1] = EMPTY
         else:
             self.row[:] = [EMPTY] * len(self.row)
-            self.array.fill(EMPTY)
+            self.array = None
         self.number = number
 
     def held(self) -> list[Any]:

@@ -83,7 +83,10 @@ class Shuffled(Open[T]):
             self._lay(self.following)
             return None if self.ended else self.items
         position = len(self.block) - left - 1
-        index = self.emptied(position)
+        self.calm = False
+        if self.indices is not None:
+            self.look_up()
+        index = self.block[position]
         if left == self.failed_at:  # an error was this draw's, as it is where the C loop opens a stream
             self.failed_at = -1
             return self.items
@@ -162,7 +165,9 @@ class Shuffled(Open[T]):
             if len(indices):
                 self.slots.fresh = self.failed_at = -1
                 self.counts.lay(indices, start if self.kept is None else self.kept)
-                return self.lay_draws(indices)
+                if self.calm and self.slots.row is not None:
+                    return self.lay_streams(self.slots.picked(indices), indices.tolist)
+                return self.lay_indices(indices.tolist())
             start = self.following
 
     def _read(self, at: int) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-
 import pescador_fn.drawing as drawing
-from pescador_fn.drawing import Ints, Words
+from pescador_fn.drawing import Words
 from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node
 from pescador_fn.given import check_parts
@@ -16,7 +14,7 @@ from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pescador_fn.state import Loader, Saver
 
@@ -41,7 +39,7 @@ class RoundRobin(Open[T]):
         self.mode: Any = node.options["mode"]
         self.size: int = drawing.block_sizes[0]
         self.number: int = 0  # the pass
-        self.ring: Ints = self.order(0)  # the streams of this pass, in order
+        self.ring: Sequence[int] = range(len(node.of))  # the streams of this pass, in order
         self.at: int = 0  # where in the ring the next block begins
         self.rounds: int = 0  # of this pass, that were done when it last began at 0
         self.gone: set[int] = set()  # those of the ring that have ended in this round
@@ -56,7 +54,10 @@ class RoundRobin(Open[T]):
             self._lay()
             return None if self.ended else self.items
         position = len(self.block) - left - 1
-        index = self.emptied(position)
+        self.calm = False
+        if self.indices is not None:
+            self.look_up()
+        index = self.block[position]
         if index in self.gone:
             return self.items
         self.cut = False
@@ -83,20 +84,24 @@ class RoundRobin(Open[T]):
             self.rounds += self.at // len(self.ring)
             self.at = 0
         if not self.at and self.gone:
-            self.ring = _without(self.ring, self.gone)
+            self.ring = [index for index in self.ring if index not in self.gone]
             self.gone.clear()
-            if not len(self.ring):
+            if not self.ring:
                 self._next_pass()
                 if self.ended:
                     return
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
-        indices = np.tile(self.ring[self.at : self.at + self.size], rounds)
-        self.at += len(indices)
+        indices = list(self.ring[self.at : self.at + self.size])
+        self.at += len(indices) * rounds
         if self.size == drawing.block_sizes[1]:
             self.widen()
         self.size = min(self.size * 4, drawing.block_sizes[1])
         self.slots.fresh = -1
-        self.lay_draws(indices)
+        row = self.slots.row
+        if self.calm and row is not None:
+            self.lay_streams([row[index] for index in indices] * rounds, (indices * rounds).copy)
+        else:
+            self.lay_indices(indices * rounds)
 
     def _next_pass(self) -> None:
         """Begin again with every stream that is not barren."""
@@ -107,21 +112,23 @@ class RoundRobin(Open[T]):
         self.rounds = 0
         self.number += 1
         self.slots.begin(self.number)
-        self.ring = _without(self.order(self.number), self.barren)
+        self.ring = [index for index in self.order(self.number) if index not in self.barren]
 
-    def order(self, number: int) -> Ints:
+    def order(self, number: int) -> Sequence[int]:
         """The order of a pass."""
         if self.mode != "permuted_cycle" or not number:
-            return np.arange(len(self.node.of))
+            return range(len(self.node.of))
         words = Words(self.place, f"order {number}")
-        return drawing.permutation(words.uniforms(0, len(self.node.of)))
+        order: list[int] = drawing.permutation(words.uniforms(0, len(self.node.of))).tolist()
+        return order
 
     def save(self, saver: Saver) -> Any:
         left, key = self.left(), self.node.of.key
         rounds, at = divmod(self.at - max(0, left - 1), max(1, len(self.ring)))
         rounds += self.rounds
-        places = {index: place for place, index in enumerate(self.ring.tolist())}
-        out = [index for index in range(len(self.node.of)) if index not in places]
+        ring = set(self.ring)
+        out = [index for index in range(len(self.node.of)) if index not in ring]
+        places = {index: place for place, index in enumerate(self.ring)}
         streams = self.slots.save(saver, lambda opened: [rounds + (places[index] < at) for index in opened])
         sets = [list(map(key, sorted(some))) for some in (out, self.gone, self.barren)]
         return [self.number, rounds, at, self.gave, self.ended, *sets, streams]
@@ -129,15 +136,11 @@ class RoundRobin(Open[T]):
     def load(self, state: Any, loader: Loader) -> None:
         self.number, self.rounds, self.at, self.gave, self.ended, *sets, streams = state
         out, self.gone, self.barren = (set(loader.indices(self.node.of, some)) for some in sets)
-        self.ring = _without(self.order(self.number), out)
+        self.ring = [index for index in self.order(self.number) if index not in out]
         self.slots.number = self.number
         for index in out | self.gone:
             self.slots.put(index, EMPTY)
         self.slots.load(streams, loader)
-
-
-def _without(order: Ints, some: set[int]) -> Ints:
-    return np.array([index for index in order.tolist() if index not in some], np.int64) if some else order
 
 
 def round_robin_mux(
