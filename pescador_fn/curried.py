@@ -147,6 +147,7 @@ def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]
     @functools.wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Callable[[A], B]:
         try:
+            signature.bind_partial(None, *args, **kwargs)  # first, since it tells a name that is misspelt
             signature.bind(None, *args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{name}: {error}; the stage takes {shown}") from None

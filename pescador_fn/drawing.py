@@ -151,9 +151,9 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
         lacking = [name for name in parts.names if name not in weights]
         extra = [name for name in weights if name not in parts.names]
         if lacking or extra:
-            which, names, what = ("lacks", lacking, "one") if lacking else ("names", extra, "nothing else, one")
+            wrong = [f"{which} {show(names)}" for which, names in (("lacks", lacking), ("names", extra)) if names]
             raise ValueError(
-                f"{function}: weights {which} {show(names)}; give {what} weight for each name in factories"
+                f"{function}: weights {' and '.join(wrong)}; give one weight for each name in factories, and no other"
             )
         weights = [weights[name] for name in parts.names]
     try:

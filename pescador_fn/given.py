@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from inspect import CO_VARARGS, Signature
+from itertools import repeat
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
 from typing import Any
@@ -15,7 +18,7 @@ from pescador_fn.legible import named
 from pescador_fn.sources import Source, SourceFunction
 from pescador_fn.stream import Stream
 
-__all__ = ["check_part", "check_parts"]
+__all__ = ["check_part", "check_parts", "takes"]
 
 
 class _ByName(Sequence[Any]):
@@ -57,7 +60,7 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
         else:
             how = "not a factory; pass a zero-argument callable that returns an iterable"
         raise TypeError(f"{function}: {name}={show(value)} is {how}")
-    if type(value) is FunctionType and not _takes_nothing(value):
+    if takes(value, 0) is False:
         raise TypeError(
             f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
             "bind them with functools.partial, a lambda or @source"
@@ -65,11 +68,28 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
     return value
 
 
-def _takes_nothing(value: FunctionType) -> bool:
+def takes(value: Any, n: int) -> bool | None:
+    """Whether a function can be called with ``n`` arguments; ``None`` where that is not known at a glance."""
+    names: set[str] = set()
+    if type(value) is partial:
+        value, n, names = value.func, n + len(value.args), set(value.keywords)
+    if type(value) is not FunctionType:
+        signature = getattr(value, "__signature__", None)  # what a stage and a lifted function show
+        if not isinstance(signature, Signature):
+            return None
+        try:
+            signature.bind(*repeat(None, n), **dict.fromkeys(names))
+        except TypeError:
+            return False
+        return True
     code = value.__code__
-    missing = code.co_argcount and code.co_argcount - len(value.__defaults__ or ())
-    wanted = code.co_kwonlyargcount and code.co_kwonlyargcount - len(value.__kwdefaults__ or ())
-    return missing <= 0 and wanted <= 0
+    if code.co_argcount == n and not code.co_kwonlyargcount and not names:
+        return True
+    places = code.co_varnames[: code.co_argcount]
+    words = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    required = places[: code.co_argcount - len(value.__defaults__ or ())]
+    lacking = {*required[n:], *words} - names - (value.__kwdefaults__ or {}).keys()
+    return not lacking and (n <= code.co_argcount or bool(code.co_flags & CO_VARARGS))
 
 
 def _surely_factories(items: tuple[Any, ...]) -> bool:

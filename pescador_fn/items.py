@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pescador_fn.below import Stage
 from pescador_fn.errors import check_count, show
 from pescador_fn.factory import Factory, Node
-from pescador_fn.given import check_part
+from pescador_fn.given import check_part, takes
+from pescador_fn.legible import named
 from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ def filter_items(factory: Factory[T], predicate: Callable[[T], object]) -> Node[
 def _callable(function: str, name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"{function}: {name}={show(value)} is not callable; pass a function of one item")
+    if takes(value, 1) is False:
+        raise TypeError(
+            f"{function}: {name}={named(value)} cannot be called with one argument, the item; "
+            "bind the others with functools.partial or a lambda"
+        )
     return value
 
 

@@ -113,8 +113,7 @@ class Open(Loop[T]):
 
     def close(self) -> None:
         self.ended = True
-        self.block[:] = [EMPTY]
-        self.seek(1)
+        self.seek(len(self.block))
         self.slots.close()
 
     def held(self) -> Iterable[Any]:
@@ -129,7 +128,6 @@ class Slots(dict[int, Iterator[Any]]):
     """
 
     __slots__ = (
-        "array",
         "children",
         "failed",
         "fresh",
@@ -158,7 +156,6 @@ class Slots(dict[int, Iterator[Any]]):
         self.failed: set[int] = set()
         self.fresh: int = -1  # how much of the block was left when a stream was last opened
         self.row: list[Iterator[Any]] | None = None
-        self.array: Any = None  # the same as the row, from which numpy picks many at a time
         self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
 
     def __missing__(self, index: int) -> Iterator[Any]:
@@ -187,8 +184,6 @@ class Slots(dict[int, Iterator[Any]]):
         if self.row is None:
             self[index] = items
         else:
-            if self.array is not None:
-                self.array[index] = items
             self.row[index] = items
 
     def to_row(self) -> list[Iterator[Any]]:
@@ -199,12 +194,13 @@ class Slots(dict[int, Iterator[Any]]):
         self.clear()
         return row
 
-    def picked(self, indices: Ints) -> list[Iterator[Any]]:
-        """The streams of many draws."""
-        if self.array is None:
-            assert self.row is not None
-            self.array = np.fromiter(self.row, dtype=object, count=len(self.row))
-        streams: list[Iterator[Any]] = self.array[indices].tolist()
+    def picked(self, indices: Ints) -> list[Iterator[Any]] | None:
+        """The streams of many draws; ``None`` where it costs less to look each of them up."""
+        row = self.row
+        if row is None or len(row) > 2 * len(indices):
+            return None
+        # Made for each block: what an array holds, the collector of cycles does not see.
+        streams: list[Iterator[Any]] = np.fromiter(row, dtype=object, count=len(row))[indices].tolist()
         return streams
 
     def mended(self, index: int) -> bool:
@@ -239,7 +235,6 @@ class Slots(dict[int, Iterator[Any]]):
             self[-1] = EMPTY
         else:
             self.row[:] = [EMPTY] * len(self.row)
-            self.array = None
         self.number = number
 
     def held(self) -> list[Any]:

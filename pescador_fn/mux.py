@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Shuffled", "shuffled_mux"]
 
+WIDE = 2**16  # the most draws in a block, which holds about as many as there are streams where none of them changes
+
 T = TypeVar("T")
 
 
@@ -147,6 +149,8 @@ class Shuffled(Open[T]):
         self.counts.count(self.drawn)
         while not self.ended:
             span = self.size
+            if self.calm and span == drawing.block_sizes[1]:
+                span = max(span, min(len(self.node.of), WIDE))
             if callable(self.node.options["weights"]):
                 span = min(span, PERIOD - start % PERIOD)
                 self._read(start - start % PERIOD)
@@ -165,9 +169,10 @@ class Shuffled(Open[T]):
             if len(indices):
                 self.slots.fresh = self.failed_at = -1
                 self.counts.lay(indices, start if self.kept is None else self.kept)
-                if self.calm and self.slots.row is not None:
-                    return self.lay_streams(self.slots.picked(indices), indices.tolist)
-                return self.lay_indices(indices.tolist())
+                streams = self.slots.picked(indices) if self.calm else None
+                if streams is None:
+                    return self.lay_indices(indices.tolist())
+                return self.lay_streams(streams, indices.tolist)
             start = self.following
 
     def _read(self, at: int) -> None:

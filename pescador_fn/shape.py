@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+import numpy as np
+
 from pescador_fn.below import Stage, origin
+from pescador_fn.decorated import Decorated, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part
 from pescador_fn.items import map_items
-from pescador_fn.legible import named
 from pescador_fn.replaying import replay
 from pescador_fn.running import EMPTY, FOREVER, close_all
 from pescador_fn.seeds import Place, check_seed
@@ -86,9 +88,10 @@ class _Lifted(Stage[T]):
 
     def _open(self) -> Iterator[T]:
         """Call the function, and bring what it made to where it was."""
-        options = self.node.options
-        lifted: Any = self.node.build
-        items: Iterator[T] = iter(lifted.fn(iter(self.upstream), *options["*options"], **options["**options"]))
+        lifted, args, kwargs = self.node.build, self.node.options["*options"], self.node.options["**options"]
+        if lifted.wants_rng:
+            kwargs = kwargs | {"rng": np.random.Generator(self.place.bits(f"lift {_lifts(self.node.of)}"))}
+        items: Iterator[T] = iter(lifted.fn(iter(self.upstream), *args, **kwargs))
         self.owner = items if hasattr(items, "close") else None
         given, _ = replay(items, self.past, self.where, ended=True)
         self.ended = given < self.past
@@ -119,21 +122,44 @@ class _Lifted(Stage[T]):
         close_all([self.upstream, self.owner])
 
 
-def _shape(factory: Factory[Any], *args: Any, **kwargs: Any) -> None: ...
+def _lifts(factory: object) -> int:
+    """How many lifted functions lie below in the line: each has randomness of its own."""
+    count = 0
+    while isinstance(factory, Node):
+        count += isinstance(factory.build, Lifted)
+        factory = factory.of
+    return count
 
 
-_signature = inspect.signature(_shape)
+def _shape(factory: Any, /, *args: Any, **kwargs: Any) -> None: ...
 
 
-class Lifted(Generic[B]):
+_unknown = inspect.signature(_shape)
+
+
+def _signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function with a factory in the place of its iterable."""
+    factory = inspect.Parameter("factory", inspect.Parameter.POSITIONAL_ONLY)
+    try:
+        first, *rest = inspect.signature(fn).parameters.values()
+        if first.kind is first.VAR_POSITIONAL:
+            rest = [first, *rest]
+        return inspect.Signature([factory, *rest])
+    except (ValueError, TypeError):  # of some functions written in C, nothing is known
+        return _unknown
+
+
+class Lifted(Decorated, Generic[B]):
     """A combinator made of a function from iterables to iterables."""
 
     def __init__(self, fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> None:
-        self.fn = fn
+        super().__init__(fn)
         self.memoryless = memoryless
-        self.__name__: str = named(fn)
         self.__doc__ = f"{self.__name__}, lifted: from a factory to a factory."
-        self.__signature__: inspect.Signature = _signature
+        takes = _signature_of(fn)
+        self.wants_rng: bool = takes_rng(takes)
+        rest = [one for one in takes.parameters.values() if not (self.wants_rng and one.name == "rng")]
+        self.__signature__: inspect.Signature = takes.replace(parameters=rest)
 
     @overload
     def __call__(self, factory: Factory[Any], /, *args: Any, **kwargs: Any) -> Node[B]: ...
@@ -141,13 +167,26 @@ class Lifted(Generic[B]):
     def __call__(self, **kwargs: Any) -> Callable[[Factory[Any]], Node[B]]: ...
     def __call__(self, *given: Any, **kwargs: Any) -> Any:
         if not given:
+            self._bind(**kwargs)
             return functools.partial(self, **kwargs)
         factory, *args = given
         try:
             part = check_part(self.__name__, factory)
         except TypeError as error:
             raise TypeError(f"{error}; in a pipe, use curried.lift, whose stages take the factory last") from None
+        self._bind(*args, **kwargs)
         return Node(self, _Lifted, part, **{"*options": tuple(args), "**options": kwargs})
+
+    def _bind(self, *args: Any, **kwargs: Any) -> None:
+        """That the function takes these arguments after the items."""
+        if self.wants_rng and "rng" in kwargs:
+            raise TypeError(
+                f"{self.__name__}: rng is injected when the stream opens; leave it out, and seed the pipeline"
+            )
+        try:
+            self.__signature__.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}{self.__signature__}: {error}") from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Lifted):
@@ -157,10 +196,12 @@ class Lifted(Generic[B]):
     def __hash__(self) -> int:
         return hash(self.fn)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(Lifted, memoryless=self.memoryless), (self.fn,)
+    def again(self) -> Callable[[Any], Lifted[Any]]:
+        return functools.partial(Lifted, memoryless=self.memoryless)
 
     def __repr__(self) -> str:
+        if self.is_known:  # as a decorator
+            return self.__qualname__
         return f"lift({self.__name__}{', memoryless=True' if self.memoryless else ''})"
 
 
@@ -172,6 +213,9 @@ def lift(fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> Lifted[
     ``fn``'s arguments. Without a factory, and with arguments by name, it gives a stage for ``pipe``; ``curried.lift``
     takes them by position too.
 
+    A keyword-only parameter named ``rng`` is filled in as that of a ``source`` is: each time that the stream opens, by
+    a ``numpy.random.Generator`` of the stage's own, fixed by the pipeline's seed and the stage's place.
+
     What ``fn`` remembers cannot be seen from outside, so where the stream is resumed it is replayed from its own start,
     with all that lies below: the cost grows with the number of items, unless ``fn`` is said to be memoryless.
 
@@ -181,7 +225,9 @@ def lift(fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> Lifted[
             ``lambda items: map(abs, items)``. A resumed stream then goes on at once.
 
     Raises:
-        TypeError: if ``fn`` is not callable, or ``memoryless`` not a bool.
+        TypeError: if ``fn`` is not callable, or ``memoryless`` not a bool; and, when the result is called, if the
+            arguments do not fit ``fn``.
+        ValueError: if ``fn`` takes ``rng`` and is said to be memoryless; what was drawn is a memory.
 
     >>> import toolz
     >>> from pescador_fn.curried import pipe
@@ -191,12 +237,26 @@ def lift(fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> Lifted[
     >>> from functools import partial
     >>> list(lift(partial(toolz.sliding_window, 2))("abc".__iter__)())
     [('a', 'b'), ('b', 'c')]
+
+    >>> @lift
+    ... def jitter(items, scale, *, rng):
+    ...     for item in items:
+    ...         yield item + scale * rng.normal()
+    >>> noisy = seeded(jitter(range(3).__iter__, 0.1), 0)
+    >>> list(noisy()) == list(noisy())
+    True
     """
     if not callable(fn):
         raise TypeError(f"lift: fn={show(fn)} is not callable; pass a function from an iterable to an iterable")
     if not isinstance(memoryless, bool):
         raise TypeError(f"lift: memoryless={show(memoryless)} is not a bool; give the options of fn after the factory")
-    return Lifted(fn, memoryless=memoryless)
+    lifted = Lifted(fn, memoryless=memoryless)
+    if lifted.wants_rng and memoryless:
+        raise ValueError(
+            f"lift: memoryless=True, but {lifted.__name__} takes rng, and what was drawn from it is a memory; "
+            "leave memoryless out"
+        )
+    return lifted
 
 
 @dataclass(frozen=True)

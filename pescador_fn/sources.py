@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
 from pescador_fn.below import Leaf, Opened, adopt
+from pescador_fn.decorated import Decorated, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.legible import fold, named
 from pescador_fn.stream import Stream
@@ -112,22 +112,17 @@ class Source(Generic[T]):
         return fold(self.function.__name__, words)
 
 
-class SourceFunction(Generic[T]):
+class SourceFunction(Decorated, Generic[T]):
     """What ``@source`` makes of a function: called with the function's arguments, it gives a factory."""
 
-    __name__: str
-    __qualname__: str
     __wrapped__: Callable[..., Iterable[T]]
 
     def __init__(self, fn: Callable[..., Iterable[T]]) -> None:
-        functools.update_wrapper(self, fn)
-        if not hasattr(self, "__name__"):  # a partial, or an object that is called
-            self.__name__ = self.__qualname__ = named(fn)
-        self.fn = fn
+        super().__init__(fn)
         self.signature: inspect.Signature = inspect.signature(fn)
         parameters = self.signature.parameters.values()
-        self.wants_rng: bool = any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters)
-        if self.wants_rng and self.signature.parameters["rng"].kind is not inspect.Parameter.KEYWORD_ONLY:
+        self.wants_rng: bool = takes_rng(self.signature)
+        if not self.wants_rng and any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters):
             raise TypeError(
                 f"source: {self.__name__} takes rng by position, where its arguments would meet it; "
                 "make it keyword-only: def f(path, *, rng)"
@@ -171,31 +166,11 @@ class SourceFunction(Generic[T]):
     def __hash__(self) -> int:
         return hash(self.fn)
 
-    @property
-    def has_import_path(self) -> bool:
-        """Whether importing its module gives this object; ``__main__`` is another module elsewhere."""
-        found: Any = sys.modules.get(self.__module__) if self.__module__ != "__main__" else None
-        for name in self.__qualname__.split("."):
-            found = getattr(found, name, None)
-        return found is self
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """By import path where it has one; else by value, which plain pickle leaves to cloudpickle."""
-        if self.has_import_path:
-            path: str = self.__qualname__
-            return path
-        import cloudpickle
-
-        return _by_value, (cloudpickle.dumps(self.fn),)
+    def again(self) -> Callable[[Any], SourceFunction[Any]]:
+        return SourceFunction
 
     def __repr__(self) -> str:
         return f"source({self.__name__})"
-
-
-def _by_value(pickled: bytes) -> SourceFunction[Any]:
-    import cloudpickle
-
-    return SourceFunction(cloudpickle.loads(pickled))
 
 
 def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:
@@ -204,6 +179,9 @@ def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:
     Calling the result binds the arguments and opens nothing. A keyword-only parameter named ``rng`` is not bound: each
     time the stream opens, it is given a ``numpy.random.Generator`` of that activation's own, fixed by the pipeline's
     seed and the stream's place in it.
+
+    A factory that ``fn`` calls by itself is no part of the pipeline, and no seed reaches it; what works on the items of
+    another factory is made by ``lift``.
 
     Where the stream is resumed, it is opened and pulled as often as it had been before. A function without ``rng`` that
     has a keyword-only parameter ``start=0`` is called with the number of items to leave out instead.

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from pescador_fn import source
+from pescador_fn import lift, source
 
 
 class Fault(Exception):  # noqa: N818, it is what the tests call it
@@ -27,6 +27,13 @@ class Stubborn(Exception):  # noqa: N818
 class Unpicklable(Exception):  # noqa: N818
     def __reduce__(self):
         raise TypeError("no way")
+
+
+@lift
+def scaled(items, by, *, rng):
+    """Items times a number that is near ``by``."""
+    for item in items:
+        yield item * by * rng.normal(1, 0.01)
 
 
 def raise_it():

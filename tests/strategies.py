@@ -258,6 +258,17 @@ def lifted(factory):
     return lift(doubled)(factory)
 
 
+@lift
+def stutter(items, most, *, rng):
+    """Each item once, or more often, at random."""
+    for item in items:
+        yield from itertools.repeat(item, int(rng.integers(1, most)))
+
+
+def stuttered(factory):
+    return stutter(factory, 3)
+
+
 def _mux(name, function, *args, **options):
     return Row(name, function, args, options, n=3)
 
@@ -305,6 +316,7 @@ STAGES = [
     Row("cache", cache, (2, 0.6)),
     Row("map_items", map_items, (add_one,)),
     Row("lift", lifted),
+    Row("lift, rng", stuttered),
     Row("tuples", tuples, ("y", "x"), before=row, after=second),
     Row("keras_tuples", keras_tuples, ("x", "y"), before=row, after=first),
     Row("batch", batch, (2,), after=total),

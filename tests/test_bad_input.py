@@ -46,6 +46,10 @@ def noisy(path, *, rng):
     yield path
 
 
+def rough(items, *, rng):
+    return (item + rng.normal() for item in items)
+
+
 f = [1, 2].__iter__
 two = [f, f]
 names = {"cat": f, "dog": f}
@@ -85,6 +89,15 @@ def fine(items):
     return items
 
 
+def pair(a, b):
+    return [a, b]
+
+
+@pytest.mark.parametrize("bound", [partial(pair, 1, 2), partial(pair, b=1, a=2), partial(max, 1)])
+def test_a_partial_that_takes_nothing_more_is_a_factory(bound):
+    take(bound, 1)
+
+
 NOT_A_FACTORY = {
     "number": (lambda: 5, ["5", "not a factory"]),
     "None": (lambda: None, ["None", "not a factory"]),
@@ -99,6 +112,10 @@ NOT_A_FACTORY = {
     "file": (lambda: map(str, [1]), ["map", "read once"]),
     "function of something": (lambda: lambda x: [x], ["needs arguments", "partial"]),
     "keyword needed": (lambda: lambda *, x: [x], ["needs arguments"]),
+    "partial that lacks one": (lambda: partial(pair, 1), ["partial(pair, 1)", "needs arguments"]),
+    "partial of too many": (lambda: partial(pair, 1, 2, 3), ["partial(pair, 1, 2, 3)", "needs arguments"]),
+    "stage": (lambda: curried.batch(4), ["batch(4)", "needs arguments"]),
+    "stage that lift makes": (lambda: lift(pair)(b=2), ["partial(lift(pair), b=2)", "needs arguments"]),
     "source without its arguments": (lambda: read, ["read", "call it"]),
 }
 
@@ -216,6 +233,7 @@ WEIGHTS_BY_NAME = {
     "one lacking": ({"cat": 1}, ["lacks", "'dog'"]),
     "one more": ({"cat": 1, "dog": 1, "owl": 2}, ["'owl'"]),
     "another": ({"cat": 1, "owl": 2}, ["'dog'"]),
+    "misspelt": ({"cat": 1, "dogg": 2}, ["lacks ['dog'] and names ['dogg']"]),
     "negative": ({"cat": 1, "dog": -2}, ["weights['dog']", "-2"]),
     "NaN": ({"cat": nan, "dog": 1}, ["weights['cat']", "nan"]),
     "all zero": ({"cat": 0, "dog": 0}, ["all 0"]),
@@ -438,7 +456,17 @@ THE_REST = {
     "axis": (lambda: batch(f, 2, axis="0"), TypeError, ["batch: axis='0'"]),
     "axis of a float": (lambda: batch(f, 2, axis=0.0), TypeError, ["batch: axis=0.0"]),
     "axis of a bool": (lambda: batch(f, 2, axis=True), TypeError, ["batch: axis=True"]),
+    "map_items of two": (lambda: map_items(f, pair), TypeError, ["map_items: fn=pair", "one argument", "partial"]),
+    "map_items of none": (lambda: map_items(f, lambda: 1), TypeError, ["map_items: fn=<lambda", "one argument"]),
+    "map_items of rng": (lambda: map_items(f, lambda x, *, rng: x), TypeError, ["map_items: fn=<lambda", "one"]),
+    "filter_items of two": (lambda: filter_items(f, pair), TypeError, ["filter_items: predicate=pair"]),
     "lift of no function": (lambda: lift(3), TypeError, ["lift: fn=3", "not callable"]),
+    "lift with too few": (lambda: lift(pair)(f), TypeError, ["pair(factory, /, b): ", "'b'"]),
+    "lift with too many": (lambda: lift(pair)(f, 1, 2), TypeError, ["pair(factory, /, b): ", "too many"]),
+    "lift with another": (lambda: lift(pair)(c=1), TypeError, ["pair(factory, /, b): "]),
+    "a stage of lift with another": (lambda: curried.lift(pair)(c=1), TypeError, ["pair: ", "'c'"]),
+    "lift given its rng": (lambda: lift(rough)(f, rng=1), TypeError, ["rough: rng is injected", "seed"]),
+    "memoryless lift with rng": (lambda: lift(rough, memoryless=True), ValueError, ["memoryless=True", "rough", "rng"]),
     "source of no function": (lambda: source(3), TypeError, ["source: 3", "not callable"]),
     "rng by position": (lambda: source(lambda path, rng: [path]), TypeError, ["source: ", "rng", "keyword-only"]),
     "a source with too few": (lambda: read(), TypeError, ["read(path)", "'path'"]),
@@ -451,6 +479,11 @@ THE_REST = {
         lambda: curried.shuffled_mux(weigths=[1, 1]),
         TypeError,
         ["shuffled_mux: ", "weigths"],
+    ),
+    "a stage with a misspelt argument": (
+        lambda: curried.stochastic_mux(nactive=2, rate=3),
+        TypeError,
+        ["stochastic_mux: ", "'nactive'", "n_active"],
     ),
     "a stage with too few": (lambda: curried.batch(), TypeError, ["batch: ", "size"]),
     "a stage with too many": (lambda: curried.take(1, 2, 3), TypeError, ["take: ", "too many"]),

@@ -1,6 +1,9 @@
 """Whoever stops early leaves nothing open: every ``finally`` below runs at once, with the collector of cycles off."""
 
+import gc
+import weakref
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from conftest import garbage
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
     ALL,
+    MUXES,
     ROWS,
     Fault,
     Tree,
@@ -134,6 +138,36 @@ def test_a_stream_leaves_no_garbage(tree):
         for n in (0, 1, 30):
             pull(built(), n)
     assert left == []
+
+
+class Loader:
+    """Holds a stream that draws from generators of its own: only the collector of cycles can free it."""
+
+    def __init__(self, row):
+        self.opened, self.closed = set(), set()
+        self.stream = row.build([partial(self.items, k) for k in range(row.n)])()
+
+    def items(self, k):
+        closed = self.closed
+        self.opened.add(k)
+        try:
+            while True:
+                yield k
+        finally:
+            closed.add(k)
+
+
+@pytest.mark.parametrize("n", [1, 9_000])
+@pytest.mark.parametrize("row", MUXES, ids=[row.name for row in MUXES])
+def test_a_cycle_through_a_stream_is_collected(row, n):
+    loader = Loader(row)
+    opened, closed, gone = loader.opened, loader.closed, weakref.ref(loader)
+    pull(loader.stream, n)
+    assert opened
+    del loader
+    gc.collect()
+    assert gone() is None
+    assert closed == opened
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
@@ -712,6 +713,15 @@ def test_in_a_dataloader_of_pytorch():
     """Around one worker and several, while the parent has a stream open and holds arrays of it."""
     program = program_of(LOADERS)
     assert program.communicate(timeout=50) == ("done\n", "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="PyTorch is installed for one Python only, for its size")
+def test_the_example_for_pytorch():
+    example = Path(__file__).parent.parent / "docs/examples/torch_training.py"
+    program = program_of(example.read_text())
+    said, wrong = program.communicate(timeout=50)
+    assert re.fullmatch(r"of the last batch, (8|9|10)\d% are told right\n", said)
+    assert wrong == ""
 
 
 # Strangers.

@@ -16,6 +16,7 @@ from pescador_fn import (
     chain_mux,
     cycle,
     filter_items,
+    lift,
     map_items,
     round_robin_mux,
     seeded,
@@ -196,6 +197,30 @@ def test_two_stacked_shuffles_differ():
     again = list(seeded(twice, 1)())
     assert sorted(again) == items
     assert [order[k] for k in order] != again  # the same permutation twice
+
+
+@lift
+def dice(items, *, rng):
+    for item in items:
+        yield *item, int(rng.integers(2**60))
+
+
+@source
+def throws(*, rng):
+    for _ in range(5):
+        yield (int(rng.integers(2**60)),)
+
+
+def test_what_is_lifted_has_randomness_of_its_own():
+    """Its own at every level and in every stream, fixed by the seed and the place, whatever is added outside."""
+    line = dice(dice(throws()))
+    found = list(seeded(line, 0)())
+    assert found == list(seeded(line, 0)()) != list(seeded(line, 1)())
+    assert [one[:2] for one in found] == list(seeded(dice(throws()), 0)())
+    assert found == [one[:3] for one in seeded(dice(map_items(line, tuple)), 0)()]
+    everything = [number for one in shuffled_mux([line] * 3, on_exhausted="drop", seed=0)() for number in one]
+    everything += [number for one in cycle(seeded(line, 5), 15)() for number in one]
+    assert len(set(everything)) == len(everything) == 90
 
 
 def test_two_stacked_caches_and_cycles_differ():

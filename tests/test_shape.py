@@ -12,6 +12,7 @@ from pathlib import Path
 from types import GeneratorType
 
 import cloudpickle
+import elsewhere
 import more_itertools
 import numpy as np
 import pytest
@@ -603,6 +604,23 @@ def test_a_lifted_function_runs_at_the_first_pull():
     assert next(stream) == 0
     with pytest.raises(TypeError, match="lift: fn=3 is not callable"):
         lift(3)
+
+
+def test_what_lift_decorates_is_known_by_its_name():
+    """As a function is: it pickles by its path and prints as it is called."""
+    made = elsewhere.scaled(numbers(0, 3), 2)
+    assert repr(made) == "scaled(numbers(0, 3), 2)"
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert pickle.loads(pickle.dumps(elsewhere.scaled)) is elsewhere.scaled
+    assert str(inspect.signature(elsewhere.scaled)) == "(factory, /, by)"
+
+    @lift
+    def local(items):
+        return items
+
+    made = local(numbers(0, 3))
+    assert repr(made) == "lift(local)(numbers(0, 3))"
+    assert list(pickle.loads(pickle.dumps(made))()) == [0, 1, 2]
 
 
 def test_label():
