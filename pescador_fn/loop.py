@@ -79,7 +79,7 @@ class Open(Loop[T]):
         super().__init__()
         self.slots: Slots = Slots(node, place)
         self.slots[-1] = EMPTY
-        self.slots.left = self.left
+        self.slots.block, self.slots.left, self.slots.seek = self.block, self.left, self.seek
         self.by_index: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
         self.items: Iterator[T] = self.by_index
         self.calm: bool = False  # whether no slot has changed in this block
@@ -128,6 +128,7 @@ class Slots(dict[int, Iterator[Any]]):
     """
 
     __slots__ = (
+        "block",
         "children",
         "failed",
         "fresh",
@@ -139,10 +140,13 @@ class Slots(dict[int, Iterator[Any]]):
         "past",
         "place",
         "row",
+        "seek",
         "stateful",
     )
 
+    block: list[Any]  # these three are the loop's
     left: Callable[[], int]
+    seek: Callable[[int], None]
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__()
@@ -159,7 +163,13 @@ class Slots(dict[int, Iterator[Any]]):
         self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
 
     def __missing__(self, index: int) -> Iterator[Any]:
-        return self.open(index)
+        try:
+            return self.open(index)
+        except Exception:
+            raise
+        except BaseException:  # a signal: the draw is made again, where an error would be in its place
+            self.seek(len(self.block) - 1 - self.left())
+            raise
 
     def open(self, index: int) -> Iterator[Any]:
         """Open a stream in its slot."""

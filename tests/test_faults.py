@@ -428,7 +428,9 @@ ONCE_EACH = {
 
 @pytest.mark.parametrize("name", ONCE_EACH)
 def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
-    stream = ONCE_EACH[name]([OpensAtTheSecondCall(3 * k, 3 * k + 1, 3 * k + 2) for k in range(3)])()
+    """Neither an item nor the order."""
+    items = [range(3 * k, 3 * k + 3) for k in range(3)]
+    stream = ONCE_EACH[name]([OpensAtTheSecondCall(*some) for some in items])()
     found, cuts = [], 0
     while True:
         try:
@@ -437,6 +439,7 @@ def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
             cuts += 1
         except StopIteration:
             break
+    assert found == list(ONCE_EACH[name]([some.__iter__ for some in items])())
     assert (sorted(found), cuts) == (list(range(9)), 3)
 
 
