@@ -14,7 +14,7 @@ from pescador_fn.errors import check_choice
 from pescador_fn.factory import Factories, Node
 from pescador_fn.given import check_parts
 from pescador_fn.loop import Open
-from pescador_fn.running import close_all
+from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Shuffled(Open[T]):
         "draw",
         "failed_at",
         "following",
+        "gone",
         "kept",
         "laid",
         "lost",
@@ -69,6 +70,7 @@ class Shuffled(Open[T]):
         self.kept: Ints | None = None  # the numbers of the block's draws, where some fell on dead streams
         self.size: int = drawing.block_sizes[0]
         self.dead: set[int] = set()
+        self.gone: Any = None  # the same as an array of truth values, once there are some
         self.tabled: frozenset[int] = frozenset()  # the dead that the table leaves out
         self.lost: float = 0.0  # the share of the table that the other dead have
         self.read: int = -1  # the draw at which a weights function was last read
@@ -89,6 +91,8 @@ class Shuffled(Open[T]):
         if self.indices is not None:
             self.look_up()
         index = self.block[position]
+        if index in self.dead:  # it was laid when the stream had not ended
+            return self.items
         if left == self.failed_at:  # an error was this draw's, as it is where the C loop opens a stream
             self.failed_at = -1
             return self.items
@@ -116,21 +120,27 @@ class Shuffled(Open[T]):
         """Leave a stream out from now on; the draw that found it dead is spent."""
         drawn = self._number(position)
         assert self.table is not None
-        self.dead.add(index)
+        self._bury([index])
         self.lost += self.table.share(index)
         if self.lost >= 0.5:
             self._leave_out()
-        self.size = drawing.block_sizes[0]
-        self._lay(drawn + 1)
-        self._give_up(index)
+            self.size = drawing.block_sizes[0]
+            self._lay(drawn + 1)
+        self._give_up(index, EMPTY)
+
+    def _bury(self, indices: list[int]) -> None:
+        if self.gone is None:
+            self.gone = np.zeros(len(self.node.of), bool)
+        self.gone[indices] = True
+        self.dead.update(indices)
 
     def _number(self, position: int) -> int:
         """The number of a draw of the block."""
         return self.draw + position if self.kept is None else int(self.kept[position])
 
-    def _give_up(self, index: int) -> None:
+    def _give_up(self, index: int, instead: Iterator[T] | None = None) -> None:
         """Close a stream when the plumbing is laid: after an error here it goes on as it lies."""
-        owner = self.slots.shut(index)
+        owner = self.slots.shut(index, instead)
         self.laid, self.cut = True, False
         close_all([owner])
         self.laid, self.cut = False, True  # until `refill` has handed out the plumbing
@@ -158,8 +168,8 @@ class Shuffled(Open[T]):
                 return
             indices = self.table.indices(self.words.uniforms(start, span))
             self.kept = None
-            if self.dead > self.tabled:
-                alive = ~np.isin(indices, list(self.dead - self.tabled))
+            if self.lost:
+                alive = ~self.gone[indices]
                 self.kept = start + np.flatnonzero(alive)
                 indices = indices[alive]
             self.draw, self.following = start, start + span
@@ -195,7 +205,7 @@ class Shuffled(Open[T]):
         self.following, self.ended, self.read, self.lost, tabled, others, streams = state
         parts = self.node.of
         self.tabled = frozenset(loader.indices(parts, tabled))
-        self.dead = {*self.tabled, *loader.indices(parts, others)}
+        self._bury([*self.tabled, *loader.indices(parts, others)])
         if self.read >= 0:
             weights = self.node.options["weights"](self.read)
             self.table = Table(len(parts), read_weights("shuffled_mux", weights, parts))
