@@ -237,10 +237,11 @@ class SingleActive(Schedule):
 
     def _rebuild(self) -> None:
         """Another law for the living, not at every death, since a law costs as much as many activations."""
-        count = len(self.node.of)
+        if self.number - self.tabled_at < len(self.node.of) // 4 and self.lost < 0.25:
+            return
         alive = self.law.weights.copy()
         alive[list(self.dead)] = 0.0
-        if not alive.any() or (self.number - self.tabled_at < count // 4 and self.lost < 0.25):
+        if not alive.any():
             return
         self.drop_candidates()
         self.law = Law(alive, self.prepared.n_slots)

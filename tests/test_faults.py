@@ -6,6 +6,8 @@ stand. Only the user's own stream that raised has ended.
 
 import itertools
 import signal
+from functools import partial
+from itertools import repeat
 
 import pytest
 from conftest import BLOCKS, set_blocks
@@ -386,6 +388,31 @@ def test_what_becomes_empty_is_left_out(name, blocks, within_seconds, branches, 
     found = pulls(seeded(ROWS[name].build(parts), seed)(), 200)
     assert len(found) == len(set(found)) <= sum(branches)
     assert all(part.opened <= 2 for part in parts)
+
+
+WIDE = {
+    "shuffled_mux, drop": partial(shuffled_mux, on_exhausted="drop"),
+    "shuffled_mux": shuffled_mux,
+    "with_replacement": partial(stochastic_mux, n_active=100, rate=8),
+    "single_active": partial(stochastic_mux, n_active=100, rate=8, mode="single_active"),
+    "exhaustive": partial(stochastic_mux, n_active=100, rate=8, mode="exhaustive"),
+    "round_robin_mux": round_robin_mux,
+    "chain_mux": chain_mux,
+}
+
+
+@pytest.mark.parametrize("length", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [*zip(WIDE, repeat(False)), *zip(list(WIDE)[:5], repeat(True))],  # the others take no weights
+)
+def test_that_streams_end_costs_no_more_where_there_are_many(name, weighted, length, within_seconds):
+    """A stream of 40,000 costs some microseconds; that of a list that is gone through at each end would be a minute."""
+    n = 40_000
+    factories = [range(k % 2 * length).__iter__ for k in range(n)]
+    options = {"weights": [1 + k % 7 for k in range(n)]} if weighted else {}
+    found = sum(1 for _ in itertools.islice(WIDE[name](factories, **options)(), n))
+    assert found == n * bool(length)
 
 
 def stops():
