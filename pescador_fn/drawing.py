@@ -149,7 +149,8 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
                 f"{function}: weights is a mapping but factories is a sequence; give both by name, or both in order"
             )
         lacking = [name for name in parts.names if name not in weights]
-        extra = [name for name in weights if name not in parts.names]
+        known = set(parts.names)
+        extra = [name for name in weights if name not in known]
         if lacking or extra:
             wrong = [f"{which} {show(names)}" for which, names in (("lacks", lacking), ("names", extra)) if names]
             raise ValueError(

@@ -45,11 +45,12 @@ ELSEWHERE = ("parallel", "prefetch")  # where items are made is not part of a st
 class Saver:
     """Writes one state: ``verify`` asks for a checksum of every opaque stream that is open."""
 
-    __slots__ = ("known", "stages", "verify")
+    __slots__ = ("known", "numbers", "stages", "verify")
 
     def __init__(self, *, verify: bool = False) -> None:
         self.verify: bool = verify
         self.stages: list[dict[str, Any]] = []
+        self.numbers: dict[str, int] = {}  # by how a description, which is plain data, is written
         self.known: dict[int, int] = {}  # by the identity of the description, which its node keeps
 
     def running(self, running: Any) -> list[Any]:
@@ -57,7 +58,7 @@ class Saver:
         about = running.about()
         which = self.known.get(id(about))
         if which is None:
-            which = self.stages.index(about) if about in self.stages else len(self.stages)
+            which = self.numbers.setdefault(repr(about), len(self.stages))
             if which == len(self.stages):
                 self.stages.append(about)
             self.known[id(about)] = which

@@ -415,6 +415,19 @@ def test_that_streams_end_costs_no_more_where_there_are_many(name, weighted, len
     assert found == n * bool(length)
 
 
+def test_names_cost_no_more_where_there_are_many(within_seconds):
+    names = list(map(str, range(60_000)))
+    mux = shuffled_mux(dict.fromkeys(names, range(3).__iter__), dict.fromkeys(names, 1))
+    assert len(pulls(mux(), 9)) == 9
+
+
+def test_stages_that_all_differ_cost_no_more_where_there_are_many(within_seconds):
+    mux = round_robin_mux([take(itertools.count, n) for n in range(1, 30_001)])
+    stream = mux()
+    pulls(stream, 30_000)
+    assert pulls(resume(mux, stream.state_dict())(), 9) == pulls(stream, 9) == [1] * 9
+
+
 def stops():
     raise StopIteration
 
