@@ -92,16 +92,15 @@ class Activations(Loop[T]):
             [slot, key(found[0]), found[1], found[2] if found[2] < FOREVER else 0, past.save(saver), n]
             for slot, (found, past, n) in self.past.items()
         ]
+        active, verify = self.active, saver.verify
         for slot, n in self.calls().items():
-            active = self.active[slot]
-            assert active is not None
-            (stream, number, quota), _, _, running = active
+            (stream, number, quota), _, _, running = active[slot]  # type: ignore[misc]
             child: Any = n
-            if running is not None or saver.verify:
+            if running is not None or verify:
                 place = Place(self.place, self.node.of.label(stream), number)
                 child = save_child(saver, self.factories[stream], place, running, n)
             streams.append([slot, key(stream), number, quota if quota < FOREVER else 0, child, n])
-        return [draw, self.ended, streams, self.schedule.save({slot for slot, *_ in streams})]
+        return [draw, self.ended, streams, self.schedule.save({one[0] for one in streams})]
 
     def load(self, state: Any, loader: Loader) -> None:
         draw, self.ended, streams, schedule = state
