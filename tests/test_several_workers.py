@@ -222,6 +222,15 @@ def test_what_is_foreseen_of_streams_that_last_is_what_is_drawn(mux, at):
     assert known == [item["k"] for item in pulls(stream, 40)]
 
 
+def test_workers_have_about_as_much_to_do():
+    """As far as is foreseen; where streams are given out as they come, some have twice as much as others."""
+    mux = shuffled_mux([itertools.count] * 100, 1 / np.arange(10, 110), seed=0)
+    with parallel(mux, 16, engine="thread")() as stream:
+        next(stream)
+        listed = [hand.asked for hand in stream._running.team.hands.all]
+    assert max(listed) - min(listed) < 0.2 * max(listed)
+
+
 # What cannot be shared.
 
 

@@ -10,6 +10,8 @@ foreseen wrongly is dropped.
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.remote import Remote
@@ -124,41 +126,60 @@ class Ahead:
             self.sight = foresee(self.running, self.left)
             self.stale, self.seen = False, self.drawn
             self.counts, self.held = {}, {}
-        for draw in list(self.held.values()):
-            if not self.has_room():
-                break
-            self._list(draw, 0)
         assert self.sight is not None
-        while self.seen < self.drawn + self.span:
-            found = next(self.sight, None)
-            if found is None:
-                self.stale = True  # nothing more can be known now
-                break
-            self.seen += 1
-            if found[0] not in self.below:
-                self._list(found, 1)
+        found = list(islice(self.sight, self.drawn + self.span - self.seen))
+        self.seen += len(found)
+        if self.seen < self.drawn + self.span:
+            self.stale = True  # nothing more can be known now
+        draws = [draw for draw in found if draw[0] not in self.below] if self.below else found
+        self._give_out(draws)
+        for draw in [draw for draw in self.held.values() if draw[:2] in self.children]:
+            self._list(draw, 0)
+        for draw in draws:
+            self._list(draw, 1)
         self.span = min(2 * self.span, MOST)
         self.due = self.drawn + self.span // 4
         for child in list(self.children.values()):
             if not child.adopted and child.key not in self.counts:
                 self.drop(child)
 
+    def _give_out(self, draws: list[Draw]) -> None:
+        """Give the new streams that there is room for to workers; those with many calls first, for even loads."""
+        calls = Counter(draws)
+        new: dict[Draw, Remote[Any]] = {}
+        for draw in (*self.held.values(), *calls):
+            stream, number, quota = draw
+            if (stream, number) in self.children:
+                continue
+            if not self.has_room():
+                break
+            place = Place(self.running.place, self.unit.node.of.label(stream), number)
+            child = self.children[stream, number] = new[draw] = Remote(self, stream, place)
+            child.quota = None if quota > FOREVER // 2 else quota
+            calls[draw] += self.counts.get((stream, number), 0)  # what was foreseen when it had no room
+        if not new:
+            return
+        for draw, n in calls.items():
+            known = self.children.get(draw[:2])
+            if known is not None and known.hand is not None:
+                known.hand.promised += n
+        for draw in sorted(new, key=calls.__getitem__, reverse=True):
+            self.team.post(new[draw]).promised += calls[draw]
+        for child in self.children.values():
+            if child.hand is not None:
+                child.hand.promised = 0  # from here on they are listed
+
     def _list(self, draw: Draw, more: int) -> None:
         """Let a call be made, or as many as are foreseen of a stream that had no room."""
-        stream, number, quota = draw
-        key = stream, number
+        key = draw[:2]
         child = self.children.get(key)
         before = self.counts.get(key)
         if before is None:
             before = 0 if child is None else self._drawn(child)
         calls = self.counts[key] = before + more
         if child is None:
-            if not self.has_room():
-                self.held[key] = draw
-                return
-            place = Place(self.running.place, self.unit.node.of.label(stream), number)
-            child = self.children[key] = Remote(self, stream, place)
-            child.quota = None if quota > FOREVER // 2 else quota
+            self.held[key] = draw
+            return
         self.held.pop(key, None)
         hand = child.hand or self.team.post(child)
         if calls > child.listed and child.length is None:

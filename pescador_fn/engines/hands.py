@@ -47,11 +47,12 @@ class Hand:
         self.opening: float = 8.0  # calls that take as long as an opening
         self.asked: int = 0  # calls listed
         self.came: int = 0  # calls received
+        self.promised: int = 0  # calls that are about to be listed
 
     @property
     def load(self) -> int:
         """How much it has to do, in calls; opening a stream counts as many as it takes the time of."""
-        return self.asked - self.came + int(self.opening * self.unopened)
+        return self.asked - self.came + self.promised + int(self.opening * self.unopened)
 
     # What it is told.
 
@@ -138,7 +139,7 @@ class Hand:
     def again(self) -> None:
         """Let another worker go on, from what was received."""
         self.commands.clear()
-        self.asked = self.came = self.unopened = 0
+        self.asked = self.came = self.promised = self.unopened = 0
         kept = {}  # put in place when it is whole: a signal may come between any two steps
         for which, child in self.children.items():
             if child.over and not child.closed:  # it was let go
