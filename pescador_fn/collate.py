@@ -23,7 +23,7 @@ def collate(rows: Sequence[Any], axis: int | None, path: Path = None) -> Any:
     """One batch of the same form as its rows, all of which are of one form."""
     first = rows[0]
     kind = type(first)
-    # The plain cases are checked by a few loops in C; whatever is odd is looked at row by row further down.
+    # The plain cases are checked in few steps; whatever is odd is looked at row by row further down.
     if kind is dict:
         batch = _columns(rows, first, axis, path)
         if batch is not None:
@@ -46,54 +46,41 @@ def collate(rows: Sequence[Any], axis: int | None, path: Path = None) -> Any:
 
 def _columns(rows: Sequence[Any], first: dict[Any, Any], axis: int | None, path: Path) -> dict[Any, Any] | None:
     """Dicts of the same keys as a dict of batches; ``None`` where they are not."""
-    size, width, batch = len(rows), len(first), {}
-    checked = False  # whether all rows are known to be dicts, with as many keys
-    try:
-        for key, part in first.items():
-            kind = type(part)
-            if kind is ndarray and axis is None and (shape := part.shape):
-                dtype, ndim, length = part.dtype, part.ndim, shape[0]
-                column: list[Any] = []
-                for row in rows:  # one loop for all that must be the same: as many loops in C are slower
-                    if type(row) is not dict or len(row) != width:
-                        return None
-                    array = row[key]
-                    if (
-                        type(array) is not ndarray
-                        or array.dtype is not dtype
-                        or array.ndim != ndim
-                        or len(array) != length
-                        or (ndim > 1 and array.shape != shape)  # slower, since it makes a tuple
-                    ):
-                        break
-                    column.append(array)
-                else:
-                    checked = True
-                    batch[key] = _joined(column, part, axis, (path, key))
-                    continue
-            if not checked:
-                if list(map(type, rows)).count(dict) < size or list(map(len, rows)).count(width) < size:
-                    return None
-                checked = True
+    width = len(first)
+    for row in rows:  # a loop of plain steps: as many loops in C are slower, here and below
+        if type(row) is not dict or len(row) != width:
+            return None
+    batch = {}
+    for key, part in first.items():
+        try:
             column = [row[key] for row in rows]
-            if axis is None and kind in _PLAIN and (made := _stack(column, part, kind)) is not None:
-                batch[key] = made  # as below, but for a call
-            else:
-                batch[key] = collate(column, axis, (path, key))
-    except KeyError:
-        return None
+        except KeyError:
+            return None
+        kind, made = type(part), None
+        if axis is None:
+            made = _joined(column, part) if kind is ndarray else _stack(column, part, kind) if kind in _PLAIN else None
+        batch[key] = collate(column, axis, (path, key)) if made is None else made
     return batch
 
 
-def _joined(arrays: list[Any], first: Any, axis: int | None, path: Path) -> Any:
-    """Arrays of one dtype and shape as one, by joining their bytes, which is far faster than any way of numpy's."""
-    dtype = first.dtype
+def _joined(arrays: Sequence[Any], first: Any) -> Any:
+    """Arrays of one form as one, by joining their bytes, which is far faster than any way of numpy's; or ``None``."""
+    dtype, shape = first.dtype, first.shape
+    if not shape or dtype.kind not in _NUMBERS or not dtype.isnative:
+        return None
+    if len(shape) == 1:
+        length = shape[0]
+        for array in arrays:
+            if type(array) is not ndarray or array.dtype is not dtype or array.ndim != 1 or len(array) != length:
+                return None
+    else:
+        for array in arrays:
+            if type(array) is not ndarray or array.dtype is not dtype or array.shape != shape:
+                return None
     try:
-        if dtype.kind in _NUMBERS and dtype.isnative:
-            return ndarray((len(arrays), *first.shape), dtype, bytearray().join(arrays))
+        return ndarray((len(arrays), *shape), dtype, bytearray().join(arrays))
     except TypeError:  # not contiguous
-        pass
-    return collate(arrays, axis, path)
+        return None
 
 
 def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
