@@ -23,8 +23,8 @@ class Decorated:
 
     def __init__(self, fn: Callable[..., Iterable[Any]]) -> None:
         functools.update_wrapper(cast("Any", self), fn)
-        if not hasattr(self, "__name__"):  # a partial, or an object that is called
-            self.__name__ = self.__qualname__ = named(fn)
+        self.__name__ = getattr(fn, "__name__", None) or named(fn)  # a partial, or an object that is called, has none
+        self.__qualname__ = getattr(fn, "__qualname__", self.__name__)
         self.fn = fn
 
     @property

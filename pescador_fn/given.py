@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from inspect import CO_VARARGS, Signature
+from inspect import CO_VARARGS
 from itertools import repeat
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
@@ -74,11 +74,10 @@ def takes(value: Any, n: int) -> bool | None:
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is not FunctionType:
-        signature = getattr(value, "__signature__", None)  # what a stage and a lifted function show
-        if not isinstance(signature, Signature):
+        if not type(value).__module__.startswith("pescador_fn") or not hasattr(value, "__signature__"):
             return None
-        try:
-            signature.bind(*repeat(None, n), **dict.fromkeys(names))
+        try:  # a stage, or a function that is lifted
+            value.__signature__.bind(*repeat(None, n), **dict.fromkeys(names))
         except TypeError:
             return False
         return True

@@ -11,6 +11,7 @@ from itertools import islice, repeat
 
 import numpy as np
 import pytest
+import toolz
 
 from pescador_fn import (
     batch,
@@ -96,6 +97,15 @@ def pair(a, b):
 @pytest.mark.parametrize("bound", [partial(pair, 1, 2), partial(pair, b=1, a=2), partial(max, 1)])
 def test_a_partial_that_takes_nothing_more_is_a_factory(bound):
     take(bound, 1)
+
+
+@pytest.mark.parametrize(
+    "fn", [toolz.curry(pair), partial(pair, 1), partial(pair, b=1), str, np.sqrt, [].append, lambda *x: x]
+)
+def test_what_takes_one_item_maps_items(fn):
+    """A curried function too, which gives another for each item."""
+    map_items(f, fn)
+    filter_items(f, fn)
 
 
 NOT_A_FACTORY = {
