@@ -208,7 +208,8 @@ class Chained(Running[T]):
 
     def save(self, saver: Saver) -> Any:
         key = self.node.of.key if type(self.node.of) is Parts else int
-        index = key(self.index) if self.index >= 0 else None
+        before = self.index - self.opening  # a signal came while a stream was opened: it is to be opened yet
+        index = key(before) if before >= 0 else None
         return [self.number, index, self.gave, self.ended, sorted(map(key, self.barren)), self._save_open(saver)]
 
     def _save_open(self, saver: Saver) -> Any:

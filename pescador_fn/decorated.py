@@ -40,24 +40,12 @@ class Decorated:
         """Whether importing its module gives this object; ``__main__`` is another module elsewhere."""
         return self.__module__ != "__main__" and self.is_known
 
-    def again(self) -> Callable[[Any], Decorated]:
-        """What makes the same of the function."""
+    def by_value(self) -> tuple[Any, ...]:
+        """How it is pickled where it has no import path."""
         raise NotImplementedError
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """By import path where it has one; else by value, which plain pickle leaves to cloudpickle."""
-        if self.has_import_path:
-            path: str = self.__qualname__
-            return path
-        import cloudpickle
-
-        return _by_value, (self.again(), cloudpickle.dumps(self.fn))
-
-
-def _by_value(again: Callable[[Any], Decorated], pickled: bytes) -> Decorated:
-    import cloudpickle
-
-    return again(cloudpickle.loads(pickled))
+        return self.__qualname__ if self.has_import_path else self.by_value()
 
 
 def takes_rng(signature: inspect.Signature) -> bool:

@@ -196,7 +196,7 @@ def _round_robin(mux: RoundRobin[Any], left: Callable[[int, int], int | None]) -
 
 def _chained(mux: Chained[Any], left: Callable[[int, int], int | None]) -> Iterator[Draw]:
     stream, number, count = max(mux.index, 0), mux.number, len(mux.node.of)
-    if mux.index >= 0 and not mux.opened:
+    if mux.index >= 0 and not mux.opened and not mux.opening:
         stream += 1
     while True:
         while stream < count:

@@ -74,7 +74,8 @@ def takes(value: Any, n: int) -> bool | None:
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is not FunctionType:
-        if not type(value).__module__.startswith("pescador_fn") or not hasattr(value, "__signature__"):
+        ours = type(value).__module__.startswith("pescador_fn") and not isinstance(value, SourceFunction)
+        if not ours or not hasattr(value, "__signature__"):
             return None
         try:  # a stage, or a function that is lifted
             value.__signature__.bind(*repeat(None, n), **dict.fromkeys(names))

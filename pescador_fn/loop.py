@@ -1,4 +1,4 @@
-"""The loop that C runs, and the streams it draws from.
+"""The loop that C runs.
 
 A mux is a schedule, which says which stream each draw falls on, and an executor, which opens and pulls. The executor
 lets C do the drawing. A block of indices is drawn ahead, and
@@ -18,23 +18,18 @@ until a slot has to be mended, from where it holds indices again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from pescador_fn.below import Past, open_child, save_child
-from pescador_fn.given import check_part
-from pescador_fn.running import EMPTY, Running, close_all, flow
-from pescador_fn.seeds import Place
+from pescador_fn.running import EMPTY, Running, flow
+from pescador_fn.slots import Slots
 
 if TYPE_CHECKING:
-    from pescador_fn.drawing import Ints
-    from pescador_fn.factory import Node, Parts
-    from pescador_fn.state import Loader, Saver
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Loop", "Open", "Slots"]
+    from pescador_fn.factory import Node
+    from pescador_fn.seeds import Place
+
+__all__ = ["Loop", "Open"]
 
 T = TypeVar("T")
 
@@ -73,7 +68,7 @@ class Loop(Running[T]):
 class Open(Loop[T]):
     """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
 
-    __slots__ = ("by_index", "calm", "indices", "items", "slots")
+    __slots__ = ("by_index", "calm", "indices", "items", "laid", "slots")
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -83,6 +78,7 @@ class Open(Loop[T]):
         self.by_index: Iterator[T] = map(next, map(self.slots.__getitem__, self.index))
         self.items: Iterator[T] = self.by_index
         self.calm: bool = False  # whether no slot has changed in this block
+        self.laid: bool = False  # whether the plumbing is laid and has not been handed out
         self.indices: Callable[[], list[int]] | None = None  # of a block that holds streams
 
     def __iter__(self) -> Iterator[T]:
@@ -111,6 +107,17 @@ class Open(Loop[T]):
         self.block[-1] = -1
         self.indices, self.items = None, self.by_index
 
+    def mended(self, index: int, position: int) -> bool:
+        """Whether the slot of a draw that gave nothing has not ended."""
+        try:
+            return self.slots.mended(index)
+        except Exception:
+            raise
+        except BaseException:  # a signal: the draw is made again, and is not done until then
+            self.seek(position)
+            self.laid = True
+            raise
+
     def close(self) -> None:
         self.ended = True
         self.seek(len(self.block))
@@ -118,183 +125,3 @@ class Open(Loop[T]):
 
     def held(self) -> Iterable[Any]:
         return self.slots.held()
-
-
-class Slots(dict[int, Iterator[Any]]):
-    """The open streams of a mux, each opened where it is first drawn, inside the C loop.
-
-    A dict, so that opening a wide mux for a few draws costs no more than a narrow one; in the long run a list, which is
-    faster where streams are many, and whose unopened slots are empty.
-    """
-
-    __slots__ = (
-        "block",
-        "children",
-        "failed",
-        "fresh",
-        "function",
-        "left",
-        "number",
-        "parts",
-        "passes",
-        "past",
-        "place",
-        "row",
-        "seek",
-        "stateful",
-    )
-
-    block: list[Any]  # these three are the loop's
-    left: Callable[[], int]
-    seek: Callable[[int], None]
-
-    def __init__(self, node: Node[Any], place: Place) -> None:
-        super().__init__()
-        self.function: str = node.build.__name__
-        self.parts: Parts[Any] = node.of
-        self.place: Place = place
-        self.number: int = 0  # the pass of all streams that `passes` does not name
-        self.passes: dict[int, int] = {}
-        self.children: dict[int, tuple[Any, Running[Any] | None]] = {}  # what has the `close`, and the state
-        self.stateful: bool = False  # whether any of them has had a state
-        self.failed: set[int] = set()
-        self.fresh: int = -1  # how much of the block was left when a stream was last opened
-        self.row: list[Iterator[Any]] | None = None
-        self.past: dict[int, Past] = {}  # what a state says was open, until it is opened again
-
-    def __missing__(self, index: int) -> Iterator[Any]:
-        try:
-            return self.open(index)
-        except Exception:
-            raise
-        except BaseException:  # a signal: the draw is made again, where an error would be in its place
-            self.seek(len(self.block) - 1 - self.left())
-            raise
-
-    def open(self, index: int) -> Iterator[Any]:
-        """Open a stream in its slot."""
-        number = self.passes.get(index, self.number)
-        parts = self.parts
-        try:
-            factory = parts.items[index]
-            items, owner, running = open_child(factory, self.place, parts.label(index), number)
-        except Exception:
-            self.failed.add(index)
-            self.put(index, EMPTY)
-            check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
-            raise
-        self.children[index] = owner, running
-        self.stateful |= running is not None
-        self.fresh = self.left()
-        self.put(index, items)  # last, so that a signal before it leaves the slot to be opened again
-        return items
-
-    def put(self, index: int, items: Iterator[Any]) -> None:
-        """Set what a slot holds."""
-        if self.row is None:
-            self[index] = items
-        else:
-            self.row[index] = items
-
-    def to_row(self) -> list[Iterator[Any]]:
-        """Hold the streams in a list from now on."""
-        self.row = row = [EMPTY] * (len(self.parts) + 1)
-        for index, items in self.items():
-            row[index] = items
-        self.clear()
-        return row
-
-    def picked(self, indices: Ints) -> list[Iterator[Any]] | None:
-        """The streams of many draws; ``None`` where it costs less to look each of them up."""
-        row = self.row
-        if row is None or len(row) > 2 * len(indices):
-            return None
-        # Made for each block: what an array holds, the collector of cycles does not see.
-        streams: list[Iterator[Any]] = np.fromiter(row, dtype=object, count=len(row))[indices].tolist()
-        return streams
-
-    def mended(self, index: int) -> bool:
-        """Whether a slot that gave nothing has not ended: it was not open yet, or a signal has cut its plumbing."""
-        if self.row is not None and self.row[index] is EMPTY and index not in self.failed:
-            self.open(index)
-            return True
-        _, running = self.children.get(index, (None, None))
-        if running is None or running.done:
-            return False
-        self.put(index, iter(running))
-        return True
-
-    def barren(self, index: int) -> bool:
-        """Whether the stream that has just ended gave nothing since it was opened, or did not open."""
-        return self.fresh == self.left() or index in self.failed
-
-    def shut(self, index: int, instead: Iterator[Any] | None = None) -> Any:
-        """Give up a stream, and return what has its ``close``. Its slot will open it again, or holds ``instead``."""
-        if instead is None and self.row is None:
-            self.pop(index, None)
-        else:
-            self.put(index, EMPTY if instead is None else instead)
-        self.fresh = -1
-        owner, _ = self.children.pop(index, (None, None))
-        return owner
-
-    def begin(self, number: int) -> None:
-        """Let every slot open its stream again, for pass ``number``."""
-        if self.row is None:
-            self.clear()
-            self[-1] = EMPTY
-        else:
-            self.row[:] = [EMPTY] * len(self.row)
-        self.number = number
-
-    def held(self) -> list[Any]:
-        """What of the open streams has a ``close``."""
-        return [owner for owner, _ in self.children.values()]
-
-    def close(self) -> None:
-        """Close every open stream."""
-        owners = self.held()
-        self.children.clear()
-        close_all(owners)
-
-    def save(self, saver: Saver, counts: Callable[[list[int]], list[int]]) -> Any:
-        """The open streams: which, in which pass, and how far, for which ``counts`` gives the calls of some."""
-        n = len(self.parts)
-        opened = list(range(n)) if len(self.children) == n else sorted(self.children)
-        states: list[Any] = counts(opened)
-        if saver.verify or self.stateful:
-            states = [
-                save_child(saver, self.parts.items[index], self._place(index), self.children[index][1], calls)
-                for index, calls in zip(opened, states, strict=True)
-            ]
-        opened += self.past
-        states += [past.save(saver) for past in self.past.values()]
-        key = self.parts.key
-        which = None if opened == list(range(n)) else list(map(key, opened))
-        passes = [[key(index), number] for index, number in self.passes.items() if index in self.children or self.past]
-        return [which, passes, states, list(map(key, sorted(self.failed)))]
-
-    def load(self, state: Any, loader: Loader) -> None:
-        """Note the streams that were open."""
-        which, passes, states, failed = state
-        index_of, parts = partial(loader.index, self.parts), self.parts
-        self.passes = {index_of(key): number for key, number in passes}
-        for index in loader.indices(parts, failed):
-            self.failed.add(index)
-            self.put(index, EMPTY)
-        indices = range(len(parts)) if which is None else map(index_of, which)
-        for index, saved in zip(indices, states, strict=True):
-            self.past[index] = Past(parts.items[index], self._place(index), saved, loader, parts.label(index))
-
-    def _place(self, index: int) -> Place:
-        return Place(self.place, self.parts.label(index), self.passes.get(index, self.number))
-
-    def reopen(self) -> None:
-        """Open again what a state says was open."""
-        while self.past:
-            index, past = next(iter(self.past.items()))
-            items, owner, running = past.open()
-            self.children[index] = owner, running
-            self.stateful |= running is not None
-            self.put(index, items)
-            del self.past[index]

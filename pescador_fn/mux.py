@@ -40,7 +40,6 @@ class Shuffled(Open[T]):
         "following",
         "gone",
         "kept",
-        "laid",
         "lost",
         "node",
         "on_exhausted",
@@ -61,7 +60,6 @@ class Shuffled(Open[T]):
         self.place: Place = place.pinned(node.options["seed"])
         super().__init__(node, self.place)
         self.counts: Counts = Counts(len(node.of))
-        self.laid: bool = False  # whether the plumbing is laid and has not been handed out
         self.on_exhausted: Any = node.options["on_exhausted"]
         self.words: Words = Words(self.place, "picks")
         self.draw: int = 0  # the number of the block's first draw
@@ -98,7 +96,7 @@ class Shuffled(Open[T]):
             return self.items
         self.cut = False
         try:
-            mended = self.slots.mended(index)
+            mended = self.mended(index, position)
         except Exception:
             self.failed_at = left
             raise

@@ -137,16 +137,17 @@ def _shape(factory: Any, /, *args: Any, **kwargs: Any) -> None: ...
 _unknown = inspect.signature(_shape)
 
 
-def _signature_of(fn: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a function with a factory in the place of its iterable."""
-    factory = inspect.Parameter("factory", inspect.Parameter.POSITIONAL_ONLY)
+def _signature_of(fn: Callable[..., Any], *, followed: bool) -> inspect.Signature:
+    """The signature of a function with a factory in the place of its iterable; ``followed`` to what it wraps."""
     try:
-        first, *rest = inspect.signature(fn).parameters.values()
-        if first.kind is first.VAR_POSITIONAL:
-            rest = [first, *rest]
-        return inspect.Signature([factory, *rest])
+        first, *rest = inspect.signature(fn, follow_wrapped=followed).parameters.values()
     except (ValueError, TypeError):  # of some functions written in C, nothing is known
         return _unknown
+    name = first.name if any(one.name == "factory" for one in rest) else "factory"
+    factory = inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY)
+    if first.kind is first.VAR_POSITIONAL:
+        rest = [first.replace(name=f"{first.name}_") if first.name == name else first, *rest]
+    return inspect.Signature([factory, *rest])
 
 
 class Lifted(Decorated, Generic[B]):
@@ -156,8 +157,9 @@ class Lifted(Decorated, Generic[B]):
         super().__init__(fn)
         self.memoryless = memoryless
         self.__doc__ = f"{self.__name__}, lifted: from a factory to a factory."
-        takes = _signature_of(fn)
-        self.wants_rng: bool = takes_rng(takes)
+        bound = isinstance(fn, functools.partial) and "rng" in fn.keywords
+        self.wants_rng: bool = takes_rng(_signature_of(fn, followed=True)) and not bound
+        takes = _signature_of(fn, followed=False)
         rest = [one for one in takes.parameters.values() if not (self.wants_rng and one.name == "rng")]
         self.__signature__: inspect.Signature = takes.replace(parameters=rest)
 
@@ -196,8 +198,9 @@ class Lifted(Decorated, Generic[B]):
     def __hash__(self) -> int:
         return hash(self.fn)
 
-    def again(self) -> Callable[[Any], Lifted[Any]]:
-        return functools.partial(Lifted, memoryless=self.memoryless)
+    def by_value(self) -> tuple[Any, ...]:
+        """With the function, which plain pickle wants to import."""
+        return functools.partial(Lifted, memoryless=self.memoryless), (self.fn,)
 
     def __repr__(self) -> str:
         if self.is_known:  # as a decorator

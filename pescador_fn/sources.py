@@ -166,11 +166,20 @@ class SourceFunction(Decorated, Generic[T]):
     def __hash__(self) -> int:
         return hash(self.fn)
 
-    def again(self) -> Callable[[Any], SourceFunction[Any]]:
-        return SourceFunction
+    def by_value(self) -> tuple[Any, ...]:
+        """By cloudpickle, also in a plain pickle."""
+        import cloudpickle
+
+        return _by_value, (cloudpickle.dumps(self.fn),)
 
     def __repr__(self) -> str:
         return f"source({self.__name__})"
+
+
+def _by_value(pickled: bytes) -> SourceFunction[Any]:
+    import cloudpickle
+
+    return SourceFunction(cloudpickle.loads(pickled))
 
 
 def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:

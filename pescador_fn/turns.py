@@ -49,6 +49,9 @@ class RoundRobin(Open[T]):
     def more(self) -> Iterator[T] | None:
         if self.ended:
             return None
+        if self.laid:
+            self.laid = False
+            return self.items
         left = self.left()
         if not left:
             self._lay()
@@ -61,7 +64,7 @@ class RoundRobin(Open[T]):
         if index in self.gone:
             return self.items
         self.cut = False
-        mended = self.slots.mended(index)
+        mended = self.mended(index, position)
         self.cut = True
         if mended:
             self.seek(position)

@@ -620,7 +620,50 @@ def test_what_lift_decorates_is_known_by_its_name():
 
     made = local(numbers(0, 3))
     assert repr(made) == "lift(local)(numbers(0, 3))"
-    assert list(pickle.loads(pickle.dumps(made))()) == [0, 1, 2]
+    assert list(pickle.loads(cloudpickle.dumps(made))()) == [0, 1, 2]
+
+
+def test_what_lift_decorates_may_call_itself():
+    @lift
+    def flat(items):
+        for item in items:
+            yield from flat(item.__iter__)() if isinstance(item, list) else [item]
+
+    made = flat([1, [2, [3]], 4].__iter__)
+    assert list(made()) == [1, 2, 3, 4]
+    assert list(pickle.loads(cloudpickle.dumps(made))()) == [1, 2, 3, 4]
+
+
+def narrow(items):
+    return items
+
+
+@functools.wraps(narrow)
+def wider(items, times=2):
+    return (times * item for item in items)
+
+
+def odd_names(items, factory, *, rng):
+    return (item * factory + rng.integers(1) for item in items)
+
+
+def given_rng(items, rng):
+    return (item + rng for item in items)
+
+
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [
+        (lambda f: lift(wider)(f, times=3), [0, 3, 6]),
+        (lambda f: lift(wider)(f, 3), [0, 3, 6]),
+        (lambda f: lift(odd_names)(f, 3), [0, 3, 6]),
+        (lambda f: lift(functools.partial(given_rng, rng=3))(f), [3, 4, 5]),
+        (lambda f: lift(given_rng)(f, 3), [3, 4, 5]),
+        (lambda f: lift(zip)(f), [(0,), (1,), (2,)]),
+    ],
+)
+def test_lift_takes_what_the_function_takes(build, found):
+    assert list(build(range(3).__iter__)()) == found
 
 
 def test_label():
