@@ -75,10 +75,11 @@ def takes(value: Any, n: int) -> bool | None:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is not FunctionType:
         ours = type(value).__module__.startswith("pescador_fn") and not isinstance(value, SourceFunction)
-        if not ours or not hasattr(value, "__signature__"):
+        signature: Any = getattr(value, "__signature__", None)
+        if not ours or signature is None:
             return None
         try:  # a stage, or a function that is lifted
-            value.__signature__.bind(*repeat(None, n), **dict.fromkeys(names))
+            signature.bind(*repeat(None, n), **dict.fromkeys(names))
         except TypeError:
             return False
         return True

@@ -53,6 +53,7 @@ class Shuffled(Open[T]):
 
     cut: bool
     ended: bool
+    laid: bool
     node: Any
 
     def __init__(self, node: Node[T], place: Place) -> None:

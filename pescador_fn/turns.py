@@ -30,6 +30,7 @@ class RoundRobin(Open[T]):
 
     cut: bool
     ended: bool
+    laid: bool
     node: Any
 
     def __init__(self, node: Node[T], place: Place) -> None:
