@@ -392,13 +392,16 @@ def test_an_interrupt_during_the_start_leaves_nothing(seconds):
     stream.close()
 
 
-def test_a_process_that_is_half_started_when_the_interrupt_comes_is_ended(monkeypatch):
+@pytest.mark.parametrize("born", [False, True], ids=["before", "after"])
+def test_a_process_that_is_half_started_when_the_interrupt_comes_is_ended(born, monkeypatch):
+    """Before it is there, and when it is there and nobody has heard of it."""
     real = launch.start
 
     def start(*args):
+        process = real(*args) if born else None
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.1)  # longer than the consumer takes to leave
-        return real(*args)
+        return process or real(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(launch, "start", start)

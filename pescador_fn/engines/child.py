@@ -56,6 +56,7 @@ class Worker:
         self.memory: int = -1
         self.pidfd: int = -1
         self.socket: Any = None
+        self.birth: launch.Birth | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: str | None = None
         self.ended: bool = False
@@ -82,9 +83,13 @@ class Worker:
             self.memory = anonymous_file(portable)
             self.control: Control = Control(self.memory)
             self.reader: Reader = Reader(self.memory)
-            self.process = launch.start(self.memory, read)
-        finally:
-            os.close(read)
+            self.birth = launch.Birth(self.memory, read)
+            self.birth.begin()
+        except BaseException:
+            if self.birth is None or not self.birth.begun:
+                os.close(read)
+            raise
+        self.process = self.birth.wait()
         if not portable and hasattr(os, "pidfd_open"):
             self.pidfd = os.pidfd_open(self.process.pid)
         import zmq  # while the child starts
@@ -179,6 +184,9 @@ class Worker:
             return
         with self._starting:
             process = self.process
+            if process is None and self.birth is not None and self.birth.begun:  # a signal came while it was started
+                with suppress(Exception):
+                    process = self.birth.wait()
             if process is not None:
                 if process.returncode is None:  # else the number may be another's by now
                     with suppress(ProcessLookupError, PermissionError):

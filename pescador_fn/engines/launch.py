@@ -17,6 +17,7 @@ that reads the pipe, a socket file in a private directory.
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import importlib
 import marshal
@@ -29,7 +30,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Settings", "bound_to", "importing", "portable", "settings", "start", "tell"]
+__all__ = ["Birth", "Settings", "bound_to", "importing", "portable", "settings", "start", "tell"]
 
 portable: bool = sys.platform != "linux"  # whether to do without what only Linux has; the tests force it
 importing: bool = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
@@ -92,6 +93,50 @@ def start(memory: int, pipe: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, pass_fds=(memory, pipe), env=environment, process_group=0
     )
+
+
+class Birth:
+    """The start of a process, in a thread of its own: there no signal comes between the fork and the handle on it."""
+
+    def __init__(self, memory: int, pipe: int) -> None:
+        self.memory = memory
+        self.pipe = pipe
+        self.begun: bool = False  # from here on the thread closes the pipe
+        self.process: subprocess.Popen[bytes] | None = None
+        self.error: BaseException | None = None
+        self.bell: threading.Lock = threading.Lock()
+        self.bell.acquire()
+        self.over: bool = False
+
+    def begin(self) -> None:
+        self.begun = True
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no thread can be started
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self.process = start(self.memory, self.pipe)
+        except BaseException as error:
+            self.error = error
+        finally:
+            os.close(self.pipe)
+            self.over = True
+            self.bell.release()
+
+    def wait(self) -> subprocess.Popen[bytes]:
+        """The process, when there is one.
+
+        Raises:
+            Exception: what starting it has raised.
+        """
+        while not self.over:
+            self.bell.acquire(timeout=0.05)
+        if self.process is None:
+            assert self.error is not None
+            raise self.error
+        return self.process
 
 
 def tell(pipe: int, address: str, memory: int) -> None:
