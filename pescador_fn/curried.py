@@ -192,11 +192,12 @@ def lift(
     """Make stages of a function from an iterable to an iterable.
 
     Args:
-        fn: called with an iterator and the arguments of the stage.
+        fn: called with an iterator and the arguments of the stage; a keyword-only ``rng`` is filled in.
         memoryless: that ``fn`` takes one item for each that it gives, and remembers none.
 
     Raises:
-        TypeError: if ``fn`` is not callable.
+        TypeError: if ``fn`` is not callable; and, when a stage is made, if the arguments do not fit it.
+        ValueError: if ``fn`` takes ``rng`` and is said to be memoryless.
 
     >>> import more_itertools
     >>> pairs = pipe(range(5).__iter__, lift(more_itertools.chunked)(2))

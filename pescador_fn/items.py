@@ -50,10 +50,11 @@ def map_items(factory: Factory[A], fn: Callable[[A], B]) -> Node[B]:
 
     Args:
         factory: of the items.
-        fn: from one item to one item; pure, where the stream is to be repeated or resumed.
+        fn: from one item to one item; pure, where the stream is to be repeated or resumed. What draws at random is made
+            by ``lift``.
 
     Raises:
-        TypeError: when built, if ``factory`` is not a factory or ``fn`` not callable.
+        TypeError: when built, if ``factory`` is not a factory, or ``fn`` not callable with one argument.
 
     >>> list(map_items([1, 2, 3].__iter__, lambda x: x * 10)())
     [10, 20, 30]
@@ -76,7 +77,7 @@ def filter_items(factory: Factory[T], predicate: Callable[[T], object]) -> Node[
         predicate: from an item to a truth value; an exception in it costs that item.
 
     Raises:
-        TypeError: when built, if ``factory`` is not a factory or ``predicate`` not callable.
+        TypeError: when built, if ``factory`` is not a factory, or ``predicate`` not callable with one argument.
 
     >>> list(filter_items(range(6).__iter__, lambda x: x % 2)())
     [1, 3, 5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import mul
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pescador_fn.drawing as drawing
@@ -103,7 +105,7 @@ class RoundRobin(Open[T]):
         self.slots.fresh = -1
         row = self.slots.row
         if self.calm and row is not None:
-            self.lay_streams([row[index] for index in indices] * rounds, (indices * rounds).copy)
+            self.lay_streams([row[index] for index in indices] * rounds, partial(mul, indices, rounds))
         else:
             self.lay_indices(indices * rounds)
 
