@@ -1,99 +1,237 @@
-"""The executor of `stochastic_mux` where the picks go by the weights of the open streams."""
+"""The executor of `stochastic_mux` where the picks go by the weights of the open streams.
+
+    for mark in index:
+        for item in slots[find(mark)]:    # by bisection, in the running sums of the open streams' weights
+            yield item
+
+The block holds uniform numbers, since a slot can be found no sooner than it is drawn; the sums change with every stream
+that comes or goes. After a block in which none has, the next one holds slots, all found at once, until one does. The
+draw that finds a stream at its end is spent: it was drawn by the weight of that one.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate, repeat
-from operator import mul
+from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 import pescador_fn.drawing as drawing
-from pescador_fn.drawing import PERIOD
-from pescador_fn.working_set import WorkingSet
+from pescador_fn.activations import Activations
+from pescador_fn.below import open_child
+from pescador_fn.given import check_part
+from pescador_fn.running import EMPTY, flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from pescador_fn.counts import Counts
-    from pescador_fn.exhaustive import Exhaustive
+    from pescador_fn.exhaustive import ExhaustiveByWeight
     from pescador_fn.factory import Node
-    from pescador_fn.schedule import Schedule
+    from pescador_fn.open_weights import OpenWeights
+    from pescador_fn.running import Running
+    from pescador_fn.schedule import Activation, Schedule
     from pescador_fn.seeds import Place
 
 __all__ = ["ByWeight"]
 
 T = TypeVar("T")
 
+CALM = 64  # draws of a block without a change, from which on it pays to find slots ahead
 
-class ByWeight(WorkingSet[T]):
-    """The executor of an exhaustive mux with weights, whose picks change with every stream that opens.
 
-    The block holds uniform numbers; `bisect` in the running sums of the open streams' weights makes slots of them, one
-    draw at a time and in C. After a block in which no stream has changed, the next one holds slots, found all at once,
-    until one changes. The draw that found a stream at its end is spent: it was drawn by the weight of that one.
+class ByWeight(Activations[T]):
+    """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place.
+
+    How far a stream is tells the `repeat` that pulls it.
     """
 
-    __slots__ = ("calm", "known", "sums", "total")
+    __slots__ = ("calm", "ends", "known", "table")
 
-    counted: Callable[[int], Counts | None] = staticmethod(lambda _: None)
-    schedule: Exhaustive
+    cut: bool
     draw: int
     following: int
+    schedule: ExhaustiveByWeight
+    size: int
 
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__(node, place, schedule)
-        self.end: int = len(self.active)
-        self.sums: list[float] = [1.0]
-        self.total: list[float] = [1.0]  # in a list, where the plumbing sees it change
+        self.ends: dict[int, Any] = {}  # by slot, for quotas of one item: spent where it was given
         self.calm: bool = False  # whether no stream has changed in this block
         self.known: bool = False  # whether it holds slots
 
-    def picked(self) -> Iterator[int]:
-        if self.known:
-            return self.index
-        marks = map(mul, self.index, map(self.total.__getitem__, repeat(0)))
-        return map(bisect_right, repeat(self.sums), marks)
+    def __iter__(self) -> Iterator[T]:
+        self.reopen()
+        self.table: OpenWeights = self.schedule.open_weights
+        return flow(partial(self.refill, [*map(self.pulls, range(len(self.active))), EMPTY, EMPTY]))
 
-    def weigh(self, slot: int, draw: int, *, spent: bool) -> None:  # noqa: ARG002 - it always is
-        """Draw by the weights of the streams that are open now, which have changed from ``slot`` on."""
-        self.calm = False
-        if self.known:
-            self.following, self.size = draw + 1, drawing.block_sizes[0]
-            self.lay([], self.end)  # the rest is drawn anew, by the weights of now
-        self.add_up(slot)
+    def calls(self) -> dict[int, int]:
+        streams = [(slot, active) for slot, active in enumerate(self.active) if active is not None]
+        return {slot: active[0][2] - active[1].__length_hint__() for slot, active in streams}
 
-    def add_up(self, slot: int) -> None:
-        """Sum the weights of the streams that are open now, which have changed from ``slot`` on."""
-        self.version: int = self.schedule.version
-        sums, weights = self.sums, self.schedule.slot_weights
-        if slot:
-            sums[slot - 1 :] = accumulate(weights[slot:], initial=sums[slot - 1])
+    def limited(self, slot: int, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
+        del running
+        if found[2] == 1:
+            self.ends[slot] = iter([EMPTY])
+        return repeat(items, found[2] - n)
+
+    def pulls(self, slot: int) -> Iterator[T]:
+        """What the stream that is active in a slot has left to give."""
+        active = self.active[slot]
+        if active is None:
+            return EMPTY
+        return map(next, chain(active[1], self.ends[slot]) if slot in self.ends else active[1])
+
+    def gave_nothing(self, slot: int) -> bool:
+        """Whether a stream that has ended gave nothing, by its calls."""
+        active = self.active[slot]
+        assert active is not None
+        (_, _, quota), calls, _, _ = active
+        left = calls.__length_hint__()
+        # One call, and that found the end. A quota of one is told apart by what comes after it.
+        return quota - left == 1 and bool(left or self.ends.pop(slot).__length_hint__())
+
+    def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
+        if not self.left() and not self.ended:
+            self.lay_block(self.following)
+        if self.ended:
+            return None
+        return self.by_slot(slots) if self.known else self.by_mark(slots)
+
+    def by_mark(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of a block of uniform numbers."""
+        table = self.table
+        sums, slot_at, end, find = table.sums, table.slots, table.end, bisect_right
+        total = sums[-1]
+        for mark in self.index:
+            # As `table.find` does, without its call, which would take as long again.
+            try:
+                slot = slot_at[find(sums, mark * total)]
+            except BaseException:  # a signal, between a draw and its item
+                self.again()
+                raise
+            for item in slots[slot]:
+                yield item
+                break
+            else:
+                if slot < end:
+                    self.renew(slots, slot)
+                    total = sums[-1]
+                elif slot == end:
+                    return
+
+    def by_slot(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of a block of slots."""
+        end = self.table.end
+        for slot in self.index:
+            for item in slots[slot]:
+                yield item
+                break
+            else:
+                if slot < end:
+                    self.renew(slots, slot)
+                elif slot == end:
+                    return
+
+    def renew(self, slots: list[Iterator[T]], slot: int) -> None:
+        """Let the next stream into a slot that had nothing to give."""
+        self.cut = True
+        try:
+            schedule, before = self.schedule, self.active[slot]
+            draw = self.following - self.left()
+            if before is None:
+                waiting = schedule.first[slot]
+                found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
+                if found is not None and found is waiting:
+                    self.begin(slots, slot, found, spent=False)
+                    return
+            else:
+                found, calls, owner, running = before
+                if running is not None and not running.done and calls.__length_hint__():
+                    self.active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
+                    slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
+                    self.again()
+                    return
+                if calls.__length_hint__() == found[2] - 1 and self.gave_nothing(slot):
+                    schedule.barren(found[0])
+                # Closed before the next is opened: never more than n_active are open.
+                self.active[slot] = None
+                if owner is not None:
+                    self.cut = False
+                    owner.close()
+                    self.cut = True
+                found = schedule.replace(slot, draw)
+            self.calm = False
+            if found is None or self.known or not self.table.sums[-1]:
+                self.changed(draw)
+            if found is not None:
+                self.begin(slots, slot, found, spent=True)
+            self.cut = False
+        except Exception:
+            self.cut = False
+            raise
+
+    def begin(self, slots: list[Iterator[T]], slot: int, found: Activation, *, spent: bool) -> None:
+        """Open a stream in a slot; the draw, unless it is spent, is made again."""
+        stream, number, quota = found
+        self.cut = False
+        try:
+            label = stream if self.names is None else self.names[stream]
+            items, owner, running = open_child(self.factories[stream], self.place, label, number)
+        except Exception:
+            self.schedule.barren(stream)
+            check_part("stochastic_mux", self.factories[stream], f"factories[{stream}]")
+            raise
+        except BaseException:  # a signal: another draw opens it after all
+            self.schedule.first[slot] = found
+            if not spent:
+                self.again()
+            raise
+        self.cut = True
+        calls = repeat(items, quota)
+        self.active[slot] = found, calls, owner, running
+        if quota > 1:
+            slots[slot] = map(next, calls)
         else:
-            sums[:] = accumulate(weights)
-        self.total[0] = sums[-1]
-        if not sums[-1]:
+            self.ends[slot] = iter([EMPTY])
+            slots[slot] = self.pulls(slot)
+        if not spent:
+            self.again()
+
+    def changed(self, draw: int) -> None:
+        """Take note that other streams are open after a draw."""
+        if self.known:
+            self.following, self.size = draw + 1, min(CALM, drawing.block_sizes[1])
+            self.lay([], self.table.end)  # the rest is drawn anew, by the weights of now
+        if not self.schedule.open_slots:
+            self.close()
+        else:
+            self.check_weights()
+
+    def check_weights(self) -> None:
+        """Refuse to go on where nothing can be drawn."""
+        if not self.table.sums[-1]:
             self.close()
             raise ValueError(
                 f"stochastic_mux: weights({self.schedule.read}) is 0 for every open stream, so nothing can be drawn; "
                 "keep the weight of a stream positive until it has ended"
             )
 
-    def lay_block(self, draw: int, slot: int = -1) -> None:
-        del slot  # a draw is spent where the picks have changed
-        schedule = self.schedule
-        span = self.size
-        if schedule.function is not None:
-            span = min(span, PERIOD - draw % PERIOD)
-            schedule.reread(draw)
+    def lay_block(self, draw: int) -> None:
+        """Lay the block that begins with a draw, unless nothing is open any more."""
+        schedule, table = self.schedule, self.table
+        span = min(self.size, schedule.begin_block(draw))
+        if not schedule.open_slots:
+            self.close()
+            return
+        self.check_weights()
         self.draw, self.following = draw, draw + span
         self.size: int = min(self.size * 4, drawing.block_sizes[1])
         marks: Any = schedule.words["picks"].uniforms(draw, span)
-        self.known, self.calm = self.calm, True
-        if schedule.open_slots:
-            self.add_up(0)
+        self.known, self.calm = self.calm and len(self.block) > min(CALM, drawing.block_sizes[1]), True
         if self.known:
-            self.lay(np.array(self.sums).searchsorted(marks * self.total[0], side="right").tolist(), self.end)
+            found = np.array(table.sums).searchsorted(marks * table.sums[-1], side="right")
+            self.lay(np.array(table.slots)[found].tolist(), table.end)
         else:
-            self.lay(marks.tolist(), 2.0)  # beyond every sum: the empty slot
+            self.lay(marks.tolist(), 2.0)  # beyond the sums

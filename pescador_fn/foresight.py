@@ -10,10 +10,10 @@ but what is made ahead of need.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import accumulate, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from pescador_fn.activations import Activations
 from pescador_fn.by_weight import ByWeight
 from pescador_fn.chained import Chained
 from pescador_fn.drawing import PERIOD, Table, read_weights
@@ -36,7 +36,7 @@ BLOCK = 64  # draws
 
 def most_open(mux: Any) -> int:
     """How many streams a mux has open at a time, at most."""
-    if isinstance(mux, WorkingSet):
+    if isinstance(mux, Activations):
         return int(mux.schedule.prepared.n_slots)
     return 1 if isinstance(mux, Chained) else len(mux.node.of)
 
@@ -57,7 +57,7 @@ def foresee(mux: Any, left: Callable[[int, int], int | None]) -> Iterator[Draw]:
 class _Slots:
     """The slots of a working set, as they go from one activation to the next."""
 
-    def __init__(self, mux: WorkingSet[Any], left: Callable[[int, int], int | None]) -> None:
+    def __init__(self, mux: Activations[Any], left: Callable[[int, int], int | None]) -> None:
         self.left = left
         self.schedule: Any = mux.schedule.copy()
         self.now: dict[int, list[Any]] = {}  # by slot: stream, number, quota, how many are left
@@ -114,19 +114,18 @@ def _working_set(mux: WorkingSet[Any], left: Callable[[int, int], int | None]) -
 def _by_weight(mux: ByWeight[Any], left: Callable[[int, int], int | None]) -> Iterator[Draw]:
     slots, draw = _Slots(mux, left), _next_draw(mux)
     schedule = slots.schedule
+    table = schedule.open_weights
     while schedule.open_slots:
-        schedule.reread(draw)
-        sums = list(accumulate(schedule.slot_weights))
-        size = PERIOD - draw % PERIOD
-        for mark in schedule.words["picks"].uniforms(draw, min(size, BLOCK)).tolist():
-            slot = min(bisect_right(sums, mark * sums[-1]), len(sums) - 1)
+        size = min(BLOCK, schedule.begin_block(draw))
+        if not table.sums[-1]:
+            return
+        for mark in schedule.words["picks"].uniforms(draw, size).tolist():
+            slot = table.find(mark)
             spent = slot in slots.now and not slots.now[slot][3]  # the draw that finds a stream at its end
             ready = bool(slots.now.get(slot, [0] * 4)[3]) or slots.turn(slot, draw)
             draw += 1
             if ready and not spent:
                 yield slots.take(slot)
-            if spent:
-                break
 
 
 def _shuffled(mux: Shuffled[Any], left: Callable[[int, int], int | None]) -> Iterator[Draw]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pescador_fn.by_weight import ByWeight
 from pescador_fn.drawing import Weights, check_weights
 from pescador_fn.errors import check_choice, check_count, check_number
-from pescador_fn.exhaustive import Exhaustive
+from pescador_fn.exhaustive import Exhaustive, ExhaustiveByWeight
 from pescador_fn.factory import Factories, Node
 from pescador_fn.given import check_parts
 from pescador_fn.schedule import Schedule, WithReplacement
@@ -32,8 +32,9 @@ _MODES: dict[str, type[Schedule]] = {
 
 def _run(node: Node[T], place: Place) -> Running[T]:
     mode = node.options["mode"]
-    executor = ByWeight if mode == "exhaustive" and node.options["weights"] is not None else WorkingSet
-    return executor(node, place, _MODES[mode])
+    if mode == "exhaustive" and node.options["weights"] is not None:
+        return ByWeight(node, place, ExhaustiveByWeight)
+    return WorkingSet(node, place, _MODES[mode])
 
 
 def stochastic_mux(

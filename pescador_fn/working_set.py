@@ -14,11 +14,12 @@ from __future__ import annotations
 from functools import partial
 from itertools import islice, repeat
 from types import GeneratorType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
 from pescador_fn.below import PLAIN, adopt, stopped
+from pescador_fn.counts import Counts
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
 from pescador_fn.seeds import Place
@@ -26,7 +27,10 @@ from pescador_fn.seeds import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pescador_fn.schedule import Activation
+    from pescador_fn.factory import Node
+    from pescador_fn.running import Running
+    from pescador_fn.schedule import Activation, Schedule
+    from pescador_fn.state import Loader
 
 
 __all__ = ["WorkingSet"]
@@ -35,16 +39,24 @@ T = TypeVar("T")
 
 
 class WorkingSet(Activations[T]):
-    """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place."""
+    """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place.
 
-    __slots__ = ()
+    How far a stream is tell the draws that fell on its slot, which are counted by block. A node may go on after an
+    exception, where an `islice` is dead: it is pulled by ``map(next, repeat(items, quota))``.
+    """
+
+    __slots__ = ("counts", "opened", "version")
 
     cut: bool
     draw: int
     following: int
-    opened: int
     size: int
-    version: int
+
+    def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
+        super().__init__(node, place, schedule)
+        self.counts: Counts = Counts(len(self.active))  # how often each slot was drawn
+        self.opened: int = -1  # the draw that a stream was last opened for, where that was in another frame
+        self.version: int = 0
 
     def __iter__(self) -> Iterator[T]:
         self.reopen()
@@ -58,27 +70,38 @@ class WorkingSet(Activations[T]):
                 self.close()
         return None if self.ended else self.drawing(slots)
 
-    def picked(self) -> Iterator[int]:
-        """The slots of the draws that are left of the block."""
-        return self.index
+    def calls(self) -> dict[int, int]:
+        slots = [slot for slot, active in enumerate(self.active) if active is not None]
+        return dict(zip(slots, self.counts.now(self.drawn, slots), strict=True))
+
+    def load(self, state: Any, loader: Loader) -> None:
+        super().load(state, loader)
+        self.counts.load(list(self.past), [n for _, _, n in self.past.values()])
+
+    def limited(self, slot: int, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
+        del slot
+        return (islice if running is None else repeat)(items, found[2] - n)
+
+    def pulls(self, slot: int) -> Iterator[T]:
+        """What the stream that is active in a slot has left to give."""
+        active = self.active[slot]
+        if active is None:
+            return EMPTY
+        _, calls, _, running = active
+        return calls if running is None else map(next, calls)
 
     def drawing(self, slots: list[Iterator[T]]) -> Iterator[T]:
         """The items of the draws that are left of the block."""
-        schedule, counts, active, factories, end, left = (
-            self.schedule,
-            self.counts,
-            self.active,
-            self.factories,
-            self.end,
-            self.left,
-        )
-        for slot in self.picked():
+        schedule, active, factories, left = self.schedule, self.active, self.factories, self.left
+        dead, began, version = schedule.dead, self.counts.began, self.version
+        opened = self.opened
+        for slot in self.index:
             # A signal comes after a call or at the end of a loop: not between a draw and its item.
             for item in slots[slot]:
                 yield item
                 break
             else:
-                if slot == end:
+                if slot < 0:
                     return
                 self.cut = True
                 draw = self.following - left()
@@ -93,7 +116,7 @@ class WorkingSet(Activations[T]):
                             slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
                             self.again()
                             continue
-                        if (self.opened == draw) if counts is not None else self.gave_nothing(slot):
+                        if opened == draw:
                             schedule.barren(found[0])
                         # Closed before the next is opened: never more than n_active are open.
                         active[slot] = None
@@ -102,13 +125,13 @@ class WorkingSet(Activations[T]):
                             owner.close()
                             self.cut = True
                         for found in schedule.ready:  # as `replace` does, without its call
-                            if found[0] not in schedule.dead:
+                            if found[0] not in dead:
                                 break
                         else:
                             found = schedule.replace(slot, draw)
                     if found is None:
                         self.shut(slot, draw)
-                        continue
+                        return
                     stream, number, quota = found
                     factory = factories[stream]
                     self.cut = False
@@ -127,21 +150,20 @@ class WorkingSet(Activations[T]):
                         self.unopened(slot, draw, found, error)
                         raise
                     self.cut = True
-                    if counts is not None:
-                        # For the draw for which it is opened, a barren stream gives nothing.
-                        counts.began[slot] = self.opened = draw
-                    if running is None and counts is not None:
+                    # For the draw for which it is opened, a barren stream gives nothing.
+                    began[slot] = opened = draw
+                    if running is None:
                         slots[slot] = calls = islice(items, quota)
                         active[slot] = found, calls, owner, None
                     else:
-                        active[slot] = found, repeat(items, quota), owner, running
-                        if counts is None and quota == 1:
-                            self.ends[slot] = iter([EMPTY])
-                        slots[slot] = self.pulls(slot)
-                    if self.version != schedule.version:
+                        calls = repeat(items, quota)
+                        slots[slot] = map(next, calls)
+                        active[slot] = found, calls, owner, running
+                    if version != schedule.version:
+                        self.opened = draw
                         self.weigh(slot, draw, spent=False)
                         self.cut = False
-                        continue
+                        return
                     self.cut = False
                 except Exception:
                     self.cut = False
@@ -152,11 +174,6 @@ class WorkingSet(Activations[T]):
                 else:
                     self.cut = True
                     self.again()
-
-    def again(self) -> None:
-        """Make the draw again."""
-        self.seek(len(self.block) - 1 - self.left())
-        self.cut = False
 
     def shut(self, slot: int, draw: int) -> None:
         """No stream takes a slot any more; the draw is spent."""
@@ -196,7 +213,6 @@ class WorkingSet(Activations[T]):
         if self.version != schedule.version:
             self.version = schedule.version
             self.size = min(max(drawing.block_sizes[0], 4 * len(schedule.open_slots)), drawing.block_sizes[1])
-        assert self.counts is not None
         self.counts.count(self.drawn)
         picks = schedule.picks(draw, self.size)
         if slot >= 0:

@@ -26,6 +26,7 @@ WEIGHTS = [1, 2, 3, 4, 5, 15]
 ENDLESS = [cycle([name].__iter__) for name in NAMES]
 ENDING = [(name * length).__iter__ for name, length in zip(NAMES, LENGTHS, strict=True)]
 ALPHABET = "abcdefghijklmnopqrstuvwxyz".__iter__
+LETTERS = [cycle([name].__iter__) for name in ALPHABET()]
 
 
 def curriculum(draw):
@@ -68,6 +69,7 @@ PIPELINES = {
     "exhaustive": sto("exhaustive", rate=8),
     "exhaustive, ending": sto("exhaustive", of=ENDING, rate=None),
     "exhaustive, weights": sto("exhaustive", of=ENDING, rate=None, weights=WEIGHTS),
+    "exhaustive, many open": stochastic_mux(LETTERS, 20, 4, weights=range(1, 27), mode="exhaustive", seed=0),
     "exhaustive, function": sto("exhaustive", rate=8, weights=curriculum),
     "round_robin_mux": round_robin_mux(ENDING, seed=0),
     "round_robin_mux, cycle": round_robin_mux(ENDING[:3], mode="cycle", seed=0),
@@ -108,6 +110,7 @@ ORDERS = {
     "exhaustive": "cceebeebebeececbdbdccfbfbfaafdadaffadaaddd … ",
     "exhaustive, ending": "cceebeebefeececfefacfffffffffffffffffffffffffff … ",
     "exhaustive, weights": "feffcffffcffffefffffeffefecfefcfceeeffffffffbba … ",
+    "exhaustive, many open": "nikoyxlpowoorevqsuxnvrqdyvypdlwkwfttrstpnuxuqtlhsssheur … ",
     "exhaustive, function": "feffcffffcfedecddeeeedcbccbddabbbabdaadaaa … ",
     "round_robin_mux": "abcefbcefcefcefcefefefefeffffffffffffffffffffff … ",
     "round_robin_mux, cycle": "abcbccccabcbccccabcbccccabcbccccabcbccccabcbccccabcbccc … abcbccccabcbccc",

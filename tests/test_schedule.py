@@ -1,12 +1,11 @@
 """Schedules: pure, copyable to look ahead, and what the executor of a mux goes by."""
 
 import itertools
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import accumulate, islice, repeat
+from itertools import islice, repeat
 from math import inf
 from unittest import mock
 
@@ -87,15 +86,14 @@ class Run:
 
     @property
     def by_weight(self):
-        return getattr(self.schedule, "by_weight", False)
+        return hasattr(self.schedule, "open_weights")
 
     def pick(self):
         schedule = self.schedule
         if not self.by_weight:
             return int(schedule.picks(self.draw, 1)[0])
-        schedule.reread(self.draw)
-        sums = list(accumulate(schedule.slot_weights))
-        return bisect_right(sums, schedule.words["picks"].uniforms(self.draw, 1)[0] * sums[-1])
+        schedule.begin_block(self.draw)
+        return schedule.open_weights.find(schedule.words["picks"].uniforms(self.draw, 1)[0])
 
     def step(self):
         """One draw."""

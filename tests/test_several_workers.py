@@ -210,6 +210,7 @@ def test_so_many_streams_are_open_and_no_more(mode, n, open_ahead):
         stochastic_mux(lasting(8), 3, 5, weights=WEIGHTS, mode="single_active", seed=1),
         stochastic_mux(lasting(20), 3, 5, mode="exhaustive", seed=1),
         stochastic_mux(lasting(20), 3, 5, weights=np.arange(1, 21), mode="exhaustive", seed=1),
+        stochastic_mux(lasting(40), 20, 5, weights=np.arange(1, 41), mode="exhaustive", seed=1),
         round_robin_mux(lasting(8)),
     ],
     ids=repr,

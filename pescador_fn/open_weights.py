@@ -1,0 +1,92 @@
+"""The weights of what is open in the slots of a working set, as a table to draw from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any
+
+__all__ = ["OpenWeights"]
+
+HOLES = 1 / 4  # the share of holes at most: draws are lost to more, and time to sums that are made anew for fewer
+
+
+class OpenWeights:
+    """Running sums of the weights of open streams: a uniform number, times the last of them, falls on a slot.
+
+        sums     0    3    4    6    7   11
+        slots    ·    0    1    ·    3    2   end
+
+    A stream that comes into a slot is added behind the others, and one that goes leaves a hole, on which draws are
+    spent. So a change costs a few steps, however many slots there are. The sums are made anew when a quarter of them is
+    holes. That depends on what has come and gone alone, so that draws are the same in blocks of any size.
+    """
+
+    __slots__ = ("end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "weights")
+
+    def __init__(self, n_slots: int) -> None:
+        self.end: int = n_slots  # the slot of what lies beyond the sums
+        self.hole: int = n_slots + 1  # the slot of a hole
+        self.weights: list[float] = [0.0] * n_slots  # by slot
+        self.places: list[int] = [0] * n_slots  # by slot, where it is in the sums; 0 where it is not
+        self.sums: list[float] = [0.0]
+        self.slots: list[int] = [self.hole, self.end]
+        self.holes: dict[int, float] = {}  # their places and weights
+        self.gone: float = 0.0  # the sum of these
+        self.in_order: tuple[list[int], list[int]] = [self.hole, *range(n_slots + 1)], [*range(1, n_slots + 1)]
+
+    def find(self, uniform: float) -> int:
+        """The slot of a number in ``[0, 1)``, or the hole that it falls on."""
+        return self.slots[bisect_right(self.sums, uniform * self.sums[-1])]
+
+    def put(self, slot: int, weight: float) -> None:
+        """Let a stream into a slot, whose last one goes; a weight of 0 leaves it empty."""
+        sums, slots, place = self.sums, self.slots, self.places[slot]
+        if place:
+            slots[place] = self.hole
+            self.holes[place] = gone = self.weights[slot]
+            self.gone += gone
+        self.weights[slot] = weight
+        if weight:
+            self.places[slot] = len(sums)
+            slots[-1] = slot
+            slots.append(self.end)
+            sums.append(sums[-1] + weight)
+        else:
+            self.places[slot] = 0
+        if self.gone > HOLES * sums[-1]:
+            self.add_up()
+
+    def add_up(self) -> None:
+        """Make the sums anew, without holes; an empty slot takes no room in them."""
+        self.sums[:] = accumulate(self.weights, initial=0.0)
+        self.slots[:], self.places[:] = self.in_order
+        self.holes.clear()
+        self.gone = 0.0
+
+    def copy(self) -> OpenWeights:
+        """A table that goes on from here by itself."""
+        other = OpenWeights(self.end)
+        other.load(self.save(), self.weights)
+        return other
+
+    def save(self) -> list[Any]:
+        """The slots in the order of the sums, as plain data, and the places and weights of the holes among them."""
+        return [[slot for slot in self.slots[1:-1] if slot != self.hole], [list(hole) for hole in self.holes.items()]]
+
+    def load(self, state: list[Any], weights: list[float]) -> None:
+        """Be as where ``save`` was called; ``weights`` are those of the slots."""
+        open_slots, holes = iter(state[0]), state[1]
+        self.weights[:] = weights
+        self.holes.update(holes)
+        n = len(state[0]) + len(holes)
+        self.slots[:] = [self.hole if k in self.holes else next(open_slots) for k in range(1, n + 1)]
+        self.sums[:] = accumulate(
+            (self.holes[k] if slot == self.hole else weights[slot] for k, slot in enumerate(self.slots, 1)), initial=0.0
+        )
+        for _, weight in holes:  # one by one, as they came
+            self.gone += weight
+        self.slots[:] = [self.hole, *self.slots, self.end]
+        for place, slot in enumerate(self.slots):
+            if slot < self.end:
+                self.places[slot] = place
