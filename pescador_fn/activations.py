@@ -50,7 +50,7 @@ class Activations(Loop[T]):
         """How often the streams that are open were called, by slot."""
         raise NotImplementedError
 
-    def limited(self, slot: int, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
+    def limited(self, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
         """What an open stream has left of its quota after ``n`` calls."""
         raise NotImplementedError
 
@@ -90,8 +90,20 @@ class Activations(Loop[T]):
         while self.past:
             slot, (found, past, n) = next(iter(self.past.items()))
             items, owner, running = past.open()
-            self.active[slot] = found, self.limited(slot, items, found, n, running), owner, running
+            self.active[slot] = found, self.limited(items, found, n, running), owner, running
             del self.past[slot]
+
+    def closed(self, owner: Any) -> None:
+        """Close what has given all it may; after a signal in there, the draw is made again."""
+        self.cut = False
+        try:
+            owner.close()
+        except Exception:
+            raise
+        except BaseException:
+            self.again()
+            raise
+        self.cut = True
 
     def again(self) -> None:
         """Make the draw again."""

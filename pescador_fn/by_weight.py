@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
@@ -47,7 +45,7 @@ class ByWeight(Activations[T]):
     How far a stream is tells the `repeat` that pulls it.
     """
 
-    __slots__ = ("calm", "ends", "known", "table")
+    __slots__ = ("calm", "known", "table")
 
     cut: bool
     draw: int
@@ -57,7 +55,6 @@ class ByWeight(Activations[T]):
 
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__(node, place, schedule)
-        self.ends: dict[int, Any] = {}  # by slot, for quotas of one item: spent where it was given
         self.calm: bool = False  # whether no stream has changed in this block
         self.known: bool = False  # whether it holds slots
 
@@ -70,27 +67,14 @@ class ByWeight(Activations[T]):
         streams = [(slot, active) for slot, active in enumerate(self.active) if active is not None]
         return {slot: active[0][2] - active[1].__length_hint__() for slot, active in streams}
 
-    def limited(self, slot: int, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
+    def limited(self, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
         del running
-        if found[2] == 1:
-            self.ends[slot] = iter([EMPTY])
         return repeat(items, found[2] - n)
 
     def pulls(self, slot: int) -> Iterator[T]:
         """What the stream that is active in a slot has left to give."""
         active = self.active[slot]
-        if active is None:
-            return EMPTY
-        return map(next, chain(active[1], self.ends[slot]) if slot in self.ends else active[1])
-
-    def gave_nothing(self, slot: int) -> bool:
-        """Whether a stream that has ended gave nothing, by its calls."""
-        active = self.active[slot]
-        assert active is not None
-        (_, _, quota), calls, _, _ = active
-        left = calls.__length_hint__()
-        # One call, and that found the end. A quota of one is told apart by what comes after it.
-        return quota - left == 1 and bool(left or self.ends.pop(slot).__length_hint__())
+        return EMPTY if active is None else map(next, active[1])
 
     def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
         if not self.left() and not self.ended:
@@ -116,6 +100,7 @@ class ByWeight(Activations[T]):
                 break
             else:
                 if slot < end:
+                    self.cut = True
                     self.renew(slots, slot)
                     total = sums[-1]
                 elif slot == end:
@@ -130,13 +115,13 @@ class ByWeight(Activations[T]):
                 break
             else:
                 if slot < end:
+                    self.cut = True
                     self.renew(slots, slot)
                 elif slot == end:
                     return
 
     def renew(self, slots: list[Iterator[T]], slot: int) -> None:
-        """Let the next stream into a slot that had nothing to give."""
-        self.cut = True
+        """Let the next stream into a slot that had nothing to give; called with the mark set, before any signal."""
         try:
             schedule, before = self.schedule, self.active[slot]
             draw = self.following - self.left()
@@ -153,14 +138,10 @@ class ByWeight(Activations[T]):
                     slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
                     self.again()
                     return
-                if calls.__length_hint__() == found[2] - 1 and self.gave_nothing(slot):
-                    schedule.barren(found[0])
                 # Closed before the next is opened: never more than n_active are open.
                 self.active[slot] = None
                 if owner is not None:
-                    self.cut = False
-                    owner.close()
-                    self.cut = True
+                    self.closed(owner)
                 found = schedule.replace(slot, draw)
             self.calm = False
             if found is None or self.known or not self.table.sums[-1]:
@@ -180,7 +161,6 @@ class ByWeight(Activations[T]):
             label = stream if self.names is None else self.names[stream]
             items, owner, running = open_child(self.factories[stream], self.place, label, number)
         except Exception:
-            self.schedule.barren(stream)
             check_part("stochastic_mux", self.factories[stream], f"factories[{stream}]")
             raise
         except BaseException:  # a signal: another draw opens it after all
@@ -191,11 +171,7 @@ class ByWeight(Activations[T]):
         self.cut = True
         calls = repeat(items, quota)
         self.active[slot] = found, calls, owner, running
-        if quota > 1:
-            slots[slot] = map(next, calls)
-        else:
-            self.ends[slot] = iter([EMPTY])
-            slots[slot] = self.pulls(slot)
+        slots[slot] = map(next, calls)
         if not spent:
             self.again()
 
@@ -231,7 +207,6 @@ class ByWeight(Activations[T]):
         marks: Any = schedule.words["picks"].uniforms(draw, span)
         self.known, self.calm = self.calm and len(self.block) > min(CALM, drawing.block_sizes[1]), True
         if self.known:
-            found = np.array(table.sums).searchsorted(marks * table.sums[-1], side="right")
-            self.lay(np.array(table.slots)[found].tolist(), table.end)
+            self.lay(table.find_all(marks).tolist(), table.end)
         else:
             self.lay(marks.tolist(), 2.0)  # beyond the sums

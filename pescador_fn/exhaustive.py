@@ -117,8 +117,8 @@ class ExhaustiveByWeight(Exhaustive):
             for slot, stream in enumerate(self.slot_streams):
                 self.open_weights.weights[slot] = self._weight(stream)
             self.open_weights.add_up()
-            for slot in self.open_slots.copy():
-                if draw and self.slot_streams[slot] < 0:
+            for slot in self.open_slots.copy() if draw else ():
+                if self.slot_streams[slot] < 0:
                     self.first[slot] = self.replace(slot, draw)
 
     def replace(self, slot: int, draw: int) -> Activation | None:

@@ -74,9 +74,10 @@ def takes(value: Any, n: int) -> bool | None:
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is not FunctionType:
-        ours = type(value).__module__.startswith("pescador_fn") and not isinstance(value, SourceFunction)
+        if not type(value).__module__.startswith("pescador_fn") or isinstance(value, SourceFunction):
+            return None  # others' may raise where it is asked for
         signature: Any = getattr(value, "__signature__", None)
-        if not ours or signature is None:
+        if signature is None:
             return None
         try:  # a stage, or a function that is lifted
             signature.bind(*repeat(None, n), **dict.fromkeys(names))

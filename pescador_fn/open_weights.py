@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pescador_fn.drawing import Floats
 
 __all__ = ["OpenWeights"]
 
-HOLES = 1 / 4  # the share of holes at most: draws are lost to more, and time to sums that are made anew for fewer
+HOLES = 1 / 4  # of the whole weight, at most: more would cost draws, and less would cost time, for sums made anew
 
 
 class OpenWeights:
@@ -18,11 +23,11 @@ class OpenWeights:
         slots    ·    0    1    ·    3    2   end
 
     A stream that comes into a slot is added behind the others, and one that goes leaves a hole, on which draws are
-    spent. So a change costs a few steps, however many slots there are. The sums are made anew when a quarter of them is
-    holes. That depends on what has come and gone alone, so that draws are the same in blocks of any size.
+    spent. So a change costs a few steps, however many slots there are. The sums are made anew when a quarter of the
+    weight is in holes. That depends on what has come and gone alone, so that draws are the same in blocks of any size.
     """
 
-    __slots__ = ("end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "weights")
+    __slots__ = ("arrays", "end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "weights")
 
     def __init__(self, n_slots: int) -> None:
         self.end: int = n_slots  # the slot of what lies beyond the sums
@@ -33,15 +38,24 @@ class OpenWeights:
         self.slots: list[int] = [self.hole, self.end]
         self.holes: dict[int, float] = {}  # their places and weights
         self.gone: float = 0.0  # the sum of these
+        self.arrays: tuple[Any, Any] | None = None  # the sums and the slots, until they change
         self.in_order: tuple[list[int], list[int]] = [self.hole, *range(n_slots + 1)], [*range(1, n_slots + 1)]
 
     def find(self, uniform: float) -> int:
         """The slot of a number in ``[0, 1)``, or the hole that it falls on."""
         return self.slots[bisect_right(self.sums, uniform * self.sums[-1])]
 
+    def find_all(self, uniforms: Floats) -> Any:
+        """The slots of many."""
+        if self.arrays is None:
+            self.arrays = np.array(self.sums), np.array(self.slots)
+        sums, slots = self.arrays
+        return slots[sums.searchsorted(uniforms * sums[-1], side="right")]
+
     def put(self, slot: int, weight: float) -> None:
         """Let a stream into a slot, whose last one goes; a weight of 0 leaves it empty."""
         sums, slots, place = self.sums, self.slots, self.places[slot]
+        self.arrays = None
         if place:
             slots[place] = self.hole
             self.holes[place] = gone = self.weights[slot]
@@ -62,7 +76,7 @@ class OpenWeights:
         self.sums[:] = accumulate(self.weights, initial=0.0)
         self.slots[:], self.places[:] = self.in_order
         self.holes.clear()
-        self.gone = 0.0
+        self.gone, self.arrays = 0.0, None
 
     def copy(self) -> OpenWeights:
         """A table that goes on from here by itself."""

@@ -3,7 +3,7 @@
 A state names what is open and how far it is. It does not hold items, so what was drawn is drawn again where it is
 resumed: an opaque stream is pulled as often as it had been. Every stage writes its own part:
 
-    {"pescador_fn": 1, "seed": …, "stages": […], "at": [which of the stages, its state], "sum": …}
+    {"pescador_fn": 2, "seed": …, "stages": […], "at": [which of the stages, its state], "sum": …}
 
 The state of a stage has in it, in the same form, those of what is open below it.
 ``stages`` is a list because thousands of streams may be of a few kinds.
@@ -37,7 +37,7 @@ __all__ = [
     "plain",
 ]
 
-VERSION = 1
+VERSION = 2
 OPAQUE: dict[str, Any] = {"": "a factory"}  # what is known of a user's factory
 ELSEWHERE = ("parallel", "prefetch")  # where items are made is not part of a state
 

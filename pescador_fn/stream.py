@@ -93,7 +93,9 @@ class Stream(chain[T]):
     def _of(cls, factory: object, start: Callable[[Place], Running[T]]) -> Self:
         root = Root()
         running = start(root)
-        stream: Any = cls.from_iterable(iter(_Rounds(running).again, None))
+        rounds = _rounds(running)
+        next(rounds)
+        stream: Any = cls.from_iterable(rounds)
         stream._factory = factory
         stream._root = root
         stream._running = running
@@ -129,27 +131,26 @@ class _Closed(Stream[T]):
         raise StopIteration
 
 
-class _Rounds:
-    """Lays a running stream's plumbing, and again where a signal has cut it before the end."""
+def _rounds(running: Running[T]) -> Iterator[Iterator[T]]:
+    """Lay a running stream's plumbing, and again where a signal has cut it before the end.
 
-    __slots__ = ("laid", "running")
-
-    def __init__(self, running: Running[Any]) -> None:
-        self.running = running
-        self.laid = False
-
-    def again(self) -> Iterator[Any] | None:
+    A generator that is begun at once: Python looks for signals where a function is entered, and an exception there
+    would be the end of the `chain` that called it. Where a generator goes on, it is caught.
+    """
+    laid, plumbing = False, [iter(())]
+    while True:
         try:
-            if self.laid and self.running.done:
-                return None
-            items = iter(self.running)
+            yield plumbing.pop()
+            if laid and running.done:
+                return
+            plumbing[:] = [iter(running)]
+            laid = True
+        except GeneratorExit:
+            return
         except Exception as error:  # what does not open has ended
-            self.laid = True
-            return raising(error)
+            laid, plumbing[:] = True, [raising(error)]
         except BaseException as error:
-            return raising(error)
-        self.laid = True
-        return items
+            plumbing[:] = [raising(error)]
 
 
 SURE.add(Stream)

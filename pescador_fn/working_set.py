@@ -78,8 +78,7 @@ class WorkingSet(Activations[T]):
         super().load(state, loader)
         self.counts.load(list(self.past), [n for _, _, n in self.past.values()])
 
-    def limited(self, slot: int, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
-        del slot
+    def limited(self, items: Any, found: Activation, n: int, running: Running[Any] | None) -> Any:
         return (islice if running is None else repeat)(items, found[2] - n)
 
     def pulls(self, slot: int) -> Iterator[T]:
@@ -122,7 +121,13 @@ class WorkingSet(Activations[T]):
                         active[slot] = None
                         if owner is not None:
                             self.cut = False
-                            owner.close()
+                            try:
+                                owner.close()
+                            except Exception:
+                                raise
+                            except BaseException:  # a signal: the draw is made again
+                                self.again()
+                                raise
                             self.cut = True
                         for found in schedule.ready:  # as `replace` does, without its call
                             if found[0] not in dead:
@@ -133,9 +138,9 @@ class WorkingSet(Activations[T]):
                         self.shut(slot, draw)
                         return
                     stream, number, quota = found
-                    factory = factories[stream]
                     self.cut = False
                     try:
+                        factory = factories[stream]
                         # From here on, `open_child` without its calls; of what is plain, nothing is asked.
                         begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
                         if begin_at is None:
@@ -173,6 +178,7 @@ class WorkingSet(Activations[T]):
                     break
                 else:
                     self.cut = True
+                    self.opened = draw
                     self.again()
 
     def shut(self, slot: int, draw: int) -> None:

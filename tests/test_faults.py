@@ -4,6 +4,7 @@ An exception is an item in the order of things: a stream that raises stands wher
 stand. Only the user's own stream that raised has ended.
 """
 
+import _thread
 import itertools
 import signal
 from functools import partial
@@ -550,6 +551,70 @@ def test_a_signal_just_after_a_stream_is_left_out_says_so(blocks, monkeypatch, w
             list(stream)
     with pytest.raises(RuntimeError, match="interrupted by a signal"):
         list(stream)
+
+
+def ends_with_a_signal(items):
+    """An iterator of C, at whose end a signal waits for the next step in Python: the entry of a function, often."""
+    return itertools.chain(items, iter(_thread.interrupt_main, None))
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("name", ONCE_EACH)
+def test_a_signal_that_waits_where_a_stream_ends_changes_nothing_silently(name, which, blocks):
+    items = [range(3 * k, 3 * k + 3) for k in range(3)]
+    parts = [partial(ends_with_a_signal, some) if k == which else some.__iter__ for k, some in enumerate(items)]
+    stream, found = ONCE_EACH[name](parts)(), []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(stream)
+    refused = False
+    try:
+        found.extend(stream)
+    except RuntimeError as error:
+        refused = "interrupted by a signal" in str(error)
+    whole = list(ONCE_EACH[name]([some.__iter__ for some in items])())
+    assert found == (whole[: len(found)] if refused else whole)
+
+
+def test_a_signal_that_waits_for_the_first_pull_costs_nothing():
+    stream, found = take([1, 2].__iter__, 5)(), []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(itertools.chain(ends_with_a_signal([]), stream))
+    found.extend(stream)
+    assert found == [1, 2]
+
+
+class CutWhereItCloses:
+    """Items whose ``close`` a signal cuts."""
+
+    def __init__(self, items):
+        self.items = iter(items)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.items)
+
+    def close(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["with_replacement", "single_active", "exhaustive"])
+@pytest.mark.parametrize("weights", [None, [3, 1, 2, 2]])
+def test_a_signal_while_a_stream_closes_costs_nothing(mode, weights, blocks):
+    def mux(make):
+        parts = [partial(make, range(10 * k, 10 * k + 5)) for k in range(4)]
+        return stochastic_mux(parts, 2, 3, weights=weights, mode=mode, seed=0)
+
+    whole = list(itertools.islice(mux(iter)(), 20))
+    stream, found, cuts = mux(CutWhereItCloses)(), [], 0
+    while len(found) < len(whole):
+        try:
+            found += itertools.islice(stream, len(whole) - len(found))
+        except KeyboardInterrupt:
+            cuts += 1
+    assert found == whole
+    assert cuts
 
 
 def test_a_signal_between_the_streams_of_a_chain_costs_nothing(monkeypatch):

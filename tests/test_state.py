@@ -56,6 +56,7 @@ from pescador_fn import (
     tuples,
     unbatch,
 )
+from pescador_fn.state import VERSION
 
 a, b, c = numbers(0, 9), noise(1, None), numbers(2, 4)
 
@@ -76,7 +77,7 @@ def test_it_is_plain_data(name):
     for _ in range(5):
         state = stream.state_dict()
         assert through_json(state) == state
-        assert state["pescador_fn"] == 1
+        assert state["pescador_fn"] == VERSION
         before = copy.deepcopy(state)
         rest = outcomes(resume(factory, state)())
         assert outcomes(resume(factory, state)()) == rest
@@ -225,9 +226,9 @@ NASTY = "__import__('os').system('touch /tmp/never')"
         ({}, StateMismatch, "not a state of this library"),
         ({"_num_yielded": 3, "_iter_state": {}}, StateMismatch, "not a state of this library"),
         ({"model": [1.0], "epoch": 3}, StateMismatch, "not a state of this library"),
-        (GOOD | {"pescador_fn": 2}, StateMismatch, "version 2 and this library reads version 1"),
-        (GOOD | {"pescador_fn": "1"}, StateMismatch, "version '1'"),
-        (GOOD | {"pescador_fn": [1]}, StateMismatch, "version"),
+        (GOOD | {"pescador_fn": 1}, StateMismatch, f"version 1 and this library reads version {VERSION}"),
+        (GOOD | {"pescador_fn": str(VERSION)}, StateMismatch, f"version '{VERSION}'"),
+        (GOOD | {"pescador_fn": [VERSION]}, StateMismatch, "version"),
         (GOOD | {"seed": 1}, StateMismatch, "changed or cut"),
         (GOOD | {"more": 1}, StateMismatch, "changed or cut"),
         (GOOD | {"at": [0, []]}, StateMismatch, "changed or cut"),
