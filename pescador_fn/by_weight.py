@@ -160,8 +160,10 @@ class ByWeight(Activations[T]):
         try:
             label = stream if self.names is None else self.names[stream]
             items, owner, running = open_child(self.factories[stream], self.place, label, number)
-        except Exception:
+        except TypeError:  # it may be no factory
             check_part("stochastic_mux", self.factories[stream], f"factories[{stream}]")
+            raise
+        except Exception:
             raise
         except BaseException:  # a signal: another draw opens it after all
             self.schedule.first[slot] = found

@@ -154,7 +154,8 @@ class Chained(Running[T]):
         self.barren.add(self.index)
         index, factory = self.index, self.factory
         try:
-            check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
+            if factory is not None or type(self.node.of) is not Parts:
+                check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
         except TypeError as wrong:
             one = "a factory alone is one of factories: for one stream pass [factory]"
             error = wrong if type(self.node.of) is Parts else TypeError(f"{wrong}; {one}")
@@ -180,13 +181,21 @@ class Chained(Running[T]):
             if type(of.items) is tuple and index < 0 and not self.barren:  # as below, at less cost
                 return enumerate(of.items)
             alive = [index for index in after if index not in self.barren] if self.barren else after
-            return zip(alive, map(of.items.__getitem__, alive), strict=True)
+            return map(self._lazy, alive)
         try:
             items, self.outer, _ = open_child(of, self.place, "factories", self.number)
         except Exception:
             self.ended = True  # what does not open has ended
             raise
         return enumerate(items)
+
+    def _lazy(self, index: int) -> tuple[int, Any]:
+        """A factory with its index; one that cannot be had is left out as one that does not open."""
+        try:
+            return index, self.node.of.items[index]
+        except Exception:
+            self.index, self.factory, self.opening = index, None, True
+            raise
 
     @property
     def opened(self) -> bool:

@@ -155,10 +155,8 @@ def _join(rows: Sequence[Any], axis: int | None, path: Path) -> Any:
                 f"{_where(path)} is not an array at position {position}: {error}; yield even lists of one kind"
             ) from error
         if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
-            raise TypeError(
-                f"{_where(path)} is an array at one position and {show(row)} at position {position}; "
-                "yield items of one form"
-            )
+            rule = "which is no array of numbers or strings" if isinstance(row, list) else "and an array at another"
+            raise TypeError(f"{_where(path)} is {show(row)} at position {position}, {rule}; yield items of one form")
         arrays.append(array)
     _check_forms(arrays, axis, path)
     masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
@@ -213,6 +211,11 @@ def _joinable(one: Any, other: Any) -> bool:
     """Whether two dtypes have one that holds the values of both."""
     if one.kind in _NUMBERS and other.kind in _NUMBERS:
         return not (np.result_type(one, other).kind == "f" and one.kind in "iu" and other.kind in "iu")
+    if one.kind == other.kind == "V":
+        try:
+            np.result_type(one, other)
+        except TypeError:  # other fields
+            return False
     return bool(one.kind == other.kind)
 
 

@@ -15,9 +15,7 @@ take(3)
 
 from __future__ import annotations
 
-import functools
-import inspect
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import pescador_fn.batches as batches
 import pescador_fn.caching as caching
@@ -32,8 +30,7 @@ import pescador_fn.shape as shape
 import pescador_fn.shuffling as shuffling
 import pescador_fn.stochastic as stochastic
 import pescador_fn.turns as turns
-from pescador_fn.legible import fold, named
-from pescador_fn.sources import same
+from pescador_fn.stages import stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,93 +72,6 @@ F = TypeVar("F")
 G = TypeVar("G")
 H = TypeVar("H")
 K = TypeVar("K")
-P = ParamSpec("P")
-
-
-class Stage(Generic[A, B]):
-    """A function of the data alone: a combinator with its other arguments bound. Immutable, compared by value."""
-
-    __slots__ = ("__signature__", "__weakref__", "args", "build", "kwargs")
-
-    build: Callable[..., B]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __init__(self, build: Callable[..., B], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        signature = inspect.signature(build)
-        first = next(iter(signature.parameters.values()))
-        put = object.__setattr__
-        put(self, "build", build)
-        put(self, "args", args)
-        put(self, "kwargs", kwargs)
-        put(self, "__signature__", signature.replace(parameters=[first]))
-
-    def __call__(self, data: A) -> B:
-        """Apply to a factory, or to factories where the combinator takes many."""
-        made: B = self.build(data, *self.args, **self.kwargs)
-        return made
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{self.build.__name__}: a stage is immutable; make another")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Stage):
-            return NotImplemented
-        return (
-            self.build == other.build
-            and len(self.args) == len(other.args)
-            and self.kwargs.keys() == other.kwargs.keys()
-            and all(map(same, self.args, other.args))
-            and all(same(value, other.kwargs[name]) for name, value in self.kwargs.items())
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.build, len(self.args), tuple(self.kwargs)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Stage, (self.build, self.args, self.kwargs)
-
-    def __repr__(self) -> str:
-        words = [named(value) for value in self.args]
-        words += [f"{name}={named(value)}" for name, value in self.kwargs.items()]
-        return fold(named(self.build), words)
-
-
-def stage(build: Callable[Concatenate[A, P], B]) -> Callable[P, Callable[[A], B]]:
-    """From a function that takes its data first, a maker of stages: ``stage(f)(*rest)(data)`` is ``f(data, *rest)``.
-
-    Args:
-        build: a function whose first argument is the data.
-
-    Raises:
-        TypeError: when the maker is called, if the arguments do not fit ``build``.
-
-    >>> from pescador_fn import take
-    >>> first = stage(take)
-    >>> list(first(2)([1, 2, 3].__iter__)())
-    [1, 2]
-    """
-    signature = inspect.signature(build)
-    first, *rest = signature.parameters.values()
-
-    @functools.wraps(build)
-    def make(*args: P.args, **kwargs: P.kwargs) -> Callable[[A], B]:
-        try:
-            signature.bind_partial(None, *args, **kwargs)  # first, since it tells a name that is misspelt
-            signature.bind(None, *args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}; the stage takes {shown}") from None
-        made: Stage[A, B] = Stage(build, args, kwargs)
-        return made
-
-    name = getattr(build, "__name__", repr(build))
-    shown = signature.replace(parameters=rest, return_annotation=f"a function of {first.name}")
-    del make.__wrapped__  # `help` would follow it to the function that takes its data first
-    make.__module__ = __name__
-    vars(make)["__signature__"] = shown
-    text = (build.__doc__ or "").partition(">>>")[0].rstrip()  # the examples are of the function
-    make.__doc__ = f"Make a stage of `{build.__name__}`, a function of ``{first.name}``.\n\n{text}"
-    return make
 
 
 shuffled_mux: Final = stage(mux.shuffled_mux)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pescador_fn.errors import show
+from pescador_fn.legible import named
 
 if TYPE_CHECKING:
     from numpy.random import PCG64
@@ -133,7 +134,7 @@ def check_weights(function: str, weights: Weights, parts: Parts[Any]) -> Floats 
         pass
     except TypeError as error:
         raise TypeError(
-            f"{function}: weights={show(weights)} cannot be called with one argument ({error}); "
+            f"{function}: weights={named(weights)} cannot be called with one argument ({error}); "
             "take the number of draws so far, and return the weights"
         ) from None
     return found
@@ -157,6 +158,8 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
                 f"{function}: weights {' and '.join(wrong)}; give one weight for each name in factories, and no other"
             )
         weights = [weights[name] for name in parts.names]
+    if isinstance(weights, np.ma.MaskedArray) and np.ma.is_masked(weights):
+        raise TypeError(f"{function}: weights={show(weights)} is masked in part; fill it, with 0 for what to leave out")
     try:
         raw = np.asarray(weights)
         if raw.dtype.kind not in "biuf" and not all(_is_real(value) for value in raw.flat):
@@ -186,7 +189,7 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, Number) and not isinstance(value, complex)
+    return isinstance(value, Number) and not isinstance(value, complex | np.timedelta64)
 
 
 class Quota:

@@ -59,9 +59,9 @@ def check_count(function: str, name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{function}: {name}={show(value)} is not an integer; give one that is at least {least}")
     if int(value) < least:
-        raise ValueError(f"{function}: {name}={value} is too small; give an integer that is at least {least}")
+        raise ValueError(f"{function}: {name}={show(value)} is too small; give an integer that is at least {least}")
     if int(value) > 2**62:
-        raise ValueError(f"{function}: {name}={value} is too large; give an integer that is at most 2**62")
+        raise ValueError(f"{function}: {name}={show(value)} is too large; give an integer that is at most 2**62")
     return int(value)
 
 
@@ -72,7 +72,7 @@ def check_number(function: str, name: str, value: Any, least: float, most: float
         raise TypeError(f"{function}: {name}={show(value)} is not a number; give one {span}")
     number = int(value) if isinstance(value, Integral) else float(value)
     if not least <= number <= most or number == float("inf"):
-        raise ValueError(f"{function}: {name}={value} is out of range; give a finite number {span}")
+        raise ValueError(f"{function}: {name}={show(value)} is out of range; give a finite number {span}")
     return number
 
 

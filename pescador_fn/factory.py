@@ -11,12 +11,12 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
 from pescador_fn.legible import fold, named
-from pescador_fn.sources import same
+from pescador_fn.sources import hash_of, same
 from pescador_fn.state import ELSEWHERE, OPAQUE, describe, digest
 from pescador_fn.stream import Stream
 
@@ -114,7 +114,7 @@ class Node(Generic[T]):
         )
 
     def __hash__(self) -> int:
-        return hash((self.build, tuple(self.options), self.options.get("seed")))
+        return hash((self.build, hash_of(self.of), hash_of(self.options)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         of = self.of.given() if isinstance(self.of, Parts | Data) else self.of
@@ -196,7 +196,10 @@ class Parts(Generic[T]):
         # Names compare in order: equal mappings in another order draw differently.
         return isinstance(other, Parts) and self.names == other.names and self.items == other.items
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        few = 4  # at both ends: there may be a million
+        some: Any = self.items[:few] + self.items[-few:] if isinstance(self.items, tuple) else ()
+        return hash((len(self), self.names and self.names[:few], hash_of(some)))
 
     def __repr__(self) -> str:
         most = 3
@@ -241,7 +244,8 @@ class Data(Generic[T]):
             return False
         return isinstance(equal, bool | np.bool_) and bool(equal)  # tensors and the like compare row by row
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(len(self))
 
     def __repr__(self) -> str:
         many = isinstance(self.rows, list | tuple) and len(self.rows) > 6

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from functools import partial
-from inspect import CO_VARARGS
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutinefunction
 from itertools import repeat
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
@@ -19,6 +19,9 @@ from pescador_fn.sources import Source, SourceFunction
 from pescador_fn.stream import Stream
 
 __all__ = ["check_part", "check_parts", "takes"]
+
+
+_ASYNC = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class _ByName(Sequence[Any]):
@@ -60,6 +63,11 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
         else:
             how = "not a factory; pass a zero-argument callable that returns an iterable"
         raise TypeError(f"{function}: {name}={show(value)} is {how}")
+    if iscoroutinefunction(value) or isasyncgenfunction(value):
+        raise TypeError(
+            f"{function}: {name}={named(value)} is asynchronous, and a factory returns an ordinary iterable; "
+            "run its event loop inside a generator function"
+        )
     if takes(value, 0) is False:
         raise TypeError(
             f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
@@ -94,6 +102,19 @@ def takes(value: Any, n: int) -> bool | None:
     return not lacking and (n <= code.co_argcount or bool(code.co_flags & CO_VARARGS))
 
 
+def _names(function: str, factories: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """The names of a mapping, those of numpy's types as plain ones."""
+    names = tuple(factories)
+    if any(issubclass(kind, np.generic) for kind in set(map(type, names))):
+        names = tuple(name.item() if isinstance(name, np.generic) else name for name in names)
+    for name in names:
+        if not isinstance(name, str | int | float | bytes | tuple):
+            raise TypeError(
+                f"{function}: the name {show(name)} is not plain; name streams by strings, numbers or tuples of these"
+            )
+    return names
+
+
 def _surely_factories(items: tuple[Any, ...]) -> bool:
     """Whether all are plainly factories, told without a look at each: there may be a million."""
     kinds = set(map(type, items))
@@ -101,21 +122,19 @@ def _surely_factories(items: tuple[Any, ...]) -> bool:
         return True
     if kinds != {FunctionType}:
         return False
-    return not any(code.co_argcount or code.co_kwonlyargcount for code in set(map(attrgetter("__code__"), items)))
+    codes = set(map(attrgetter("__code__"), items))
+    return not any(code.co_argcount or code.co_kwonlyargcount or code.co_flags & _ASYNC for code in codes)
 
 
 def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
     """Many factories: checked where they are at hand, left alone where the sequence is lazy."""
     if isinstance(factories, Mapping):
-        names = tuple(factories)
+        names = _names(function, factories)
         if type(factories) is not dict and not isinstance(factories, MappingProxyType):
             parts: Parts[Any] = Parts(_ByName(factories, names), names, factories)
         else:
             parts = Parts(tuple(factories.values()), names)
-        for name in names:
-            if not isinstance(name, str | int | float | bytes | tuple):
-                raise TypeError(f"{function}: the name {show(name)} is not plain; name streams by strings or numbers")
-    elif isinstance(factories, list | tuple):
+    elif isinstance(factories, MutableSequence | tuple):
         parts = Parts(tuple(factories), None)
     elif isinstance(factories, Sequence) and not isinstance(factories, str | bytes | bytearray):
         parts = Parts(factories, None)

@@ -11,7 +11,7 @@ from pescador_fn.errors import check_count, show
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part, takes
 from pescador_fn.legible import named
-from pescador_fn.running import flow, raising
+from pescador_fn.running import EMPTY, flow, raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,8 +105,9 @@ class _Taken(Stage[T]):
         self.calls: repeat[Any] = repeat(None, node.options["n"])
 
     def __iter__(self) -> Iterator[T]:
-        # Not `islice`, which is dead once an exception has passed.
-        self.calls = repeat(iter(self.upstream), self.calls.__length_hint__())
+        # Not `islice`, which is dead once an exception has passed. What gives nothing opens nothing.
+        left = self.calls.__length_hint__()
+        self.calls = repeat(iter(self.upstream) if left else EMPTY, left)
         return map(next, self.calls)
 
     @property

@@ -95,7 +95,7 @@ def keras_tuples(
 
     Raises:
         TypeError: when built, if ``factory`` is not a factory or a key is not a string.
-        ValueError: when built, if both are ``None``.
+        ValueError: when built, if both are ``None``, or one is an empty list.
         KeyError: at an item that lacks a key.
 
     Source: McFee et al., pescador 3.0, ``maps.keras_tuples``.
@@ -110,6 +110,8 @@ def keras_tuples(
             continue
         if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
             raise TypeError(f"keras_tuples: {name}={show(keys)} is not a key or a list of keys; give strings")
+        if not keys:
+            raise ValueError(f"keras_tuples: {name}={show(keys)} names no key; name at least one, or give None")
     sides = [tuple(keys) if isinstance(keys, list) else keys for keys in (inputs, outputs)]
     part = check_part("keras_tuples", factory)
     return Node(keras_tuples, _KerasTuples, part, inputs=sides[0], outputs=sides[1])

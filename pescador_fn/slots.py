@@ -79,10 +79,11 @@ class Slots(dict[int, Iterator[Any]]):
         try:
             factory = parts.items[index]
             items, owner, running = open_child(factory, self.place, parts.label(index), number)
-        except Exception:
+        except Exception as error:
             self.failed.add(index)
             self.put(index, EMPTY)
-            check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
+            if isinstance(error, TypeError):  # it may be no factory
+                check_part(self.function, parts.items[index], f"factories[{parts.label(index)!r}]")
             raise
         self.children[index] = owner, running
         self.stateful |= running is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -16,20 +17,53 @@ from pescador_fn.legible import fold, named
 from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from pescador_fn.seeds import Place
 
-__all__ = ["Source", "SourceFunction", "same", "source"]
+__all__ = ["Source", "SourceFunction", "alike", "hash_of", "same", "source"]
 
 T = TypeVar("T")
 
+Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by position, and by name
+
 
 def same(one: Any, other: Any) -> bool:
-    """Equality that arrays take part in."""
+    """Equality that arrays take part in; what cannot be compared is equal to itself only."""
+    if one is other:
+        return True
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return type(one) is type(other) and np.array_equal(one, other)
-    return bool(one == other)
+    try:
+        return bool(one == other)
+    except Exception:  # tables, and lists of arrays
+        return False
+
+
+def alike(one: Given, other: Given) -> bool:
+    """Whether arguments are the same."""
+    return (
+        len(one[0]) == len(other[0])
+        and all(map(same, one[0], other[0]))
+        and one[1].keys() == other[1].keys()
+        and all(same(value, other[1][name]) for name, value in one[1].items())
+    )
+
+
+def hash_of(value: Any) -> int:
+    """A hash that goes with `same`: of what has none, by what it holds as far as that has some."""
+    if isinstance(value, np.ndarray):
+        return hash(value.shape)
+    if isinstance(value, Mapping):
+        return hash(frozenset((key, hash_of(one)) for key, one in value.items()))
+    if isinstance(value, list | tuple):
+        return hash((len(value), *map(hash_of, value)))
+    if isinstance(value, Set):
+        return hash(frozenset(value))
+    try:
+        return hash(value)
+    except TypeError:
+        return 0
 
 
 class Source(Generic[T]):
@@ -92,16 +126,14 @@ class Source(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Source):
             return NotImplemented
-        return (
-            self.function == other.function
-            and len(self.args) == len(other.args)
-            and all(map(same, self.args, other.args))
-            and self.kwargs.keys() == other.kwargs.keys()
-            and all(same(value, other.kwargs[name]) for name, value in self.kwargs.items())
-        )
+        return self.function == other.function and alike(self.by_place(), other.by_place())
 
     def __hash__(self) -> int:
-        return hash((self.function, len(self.args)))
+        return hash((self.function, *map(hash_of, self.by_place())))
+
+    def by_place(self) -> Given:
+        """The arguments by position where they can be, so that it does not matter how they were given."""
+        return self.function.bound(self.args, self.kwargs) if self.kwargs else (self.args, self.kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Source, (self.function, self.args, dict(self.kwargs))
@@ -152,9 +184,14 @@ class SourceFunction(Decorated, Generic[T]):
                 f"{self.__name__}: rng is injected when the stream opens; leave it out, and seed the pipeline"
             )
         try:
-            self.signature.bind(*args, **kwargs, **({"rng": None} if self.wants_rng else {}))
+            self.bound(args, kwargs)
         except TypeError as error:
             raise TypeError(f"{self.__name__}{self.signature}: {error}; give the source its arguments now") from None
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
+        """Arguments by position where they can be."""
+        bound = self.signature.bind(*args, **kwargs, **({"rng": None} if self.wants_rng else {}))
+        return bound.args, {name: value for name, value in bound.kwargs.items() if name in kwargs}
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a method of a class, bound to its instance as a function would be."""
@@ -185,9 +222,9 @@ def _by_value(pickled: bytes) -> SourceFunction[Any]:
 def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:
     """Turn a generator function into a maker of factories.
 
-    Calling the result binds the arguments and opens nothing. A keyword-only parameter named ``rng`` is not bound: each
-    time the stream opens, it is given a ``numpy.random.Generator`` of that activation's own, fixed by the pipeline's
-    seed and the stream's place in it.
+    Calling the result binds the arguments, as they are and not copied, and opens nothing. A keyword-only parameter
+    named ``rng`` is not bound: each time the stream opens, it is given a ``numpy.random.Generator`` of that
+    activation's own, fixed by the pipeline's seed and the stream's place in it.
 
     A factory that ``fn`` calls by itself is no part of the pipeline, and no seed reaches it; what works on the items of
     another factory is made by ``lift``.

@@ -10,6 +10,7 @@ from pescador_fn.errors import check_choice, check_count, check_number
 from pescador_fn.exhaustive import Exhaustive, ExhaustiveByWeight
 from pescador_fn.factory import Factories, Node
 from pescador_fn.given import check_parts
+from pescador_fn.legible import named
 from pescador_fn.schedule import Schedule, WithReplacement
 from pescador_fn.seeds import check_seed
 from pescador_fn.single_active import SingleActive
@@ -96,7 +97,7 @@ def stochastic_mux(
         )
     if callable(weights) and mode == "single_active":
         raise ValueError(
-            f'{name}: weights={weights!r} is a function, which mode="single_active" cannot follow; '
+            f'{name}: weights={named(weights)} is a function, which mode="single_active" cannot follow; '
             'give fixed weights, or mode="with_replacement"'
         )
     return Node(

@@ -137,7 +137,8 @@ def _rounds(running: Running[T]) -> Iterator[Iterator[T]]:
     A generator that is begun at once: Python looks for signals where a function is entered, and an exception there
     would be the end of the `chain` that called it. Where a generator goes on, it is caught.
     """
-    laid, plumbing = False, [iter(())]
+    laid = False
+    plumbing: list[Iterator[T]] = [iter(())]
     while True:
         try:
             yield plumbing.pop()

@@ -200,10 +200,10 @@ class WorkingSet(Activations[T]):
             self.weigh(slot, draw, spent=failed)
         elif not failed:
             self.again()
-        if failed:
-            factory = check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
-            if isinstance(error, StopIteration):
-                raise stopped(factory) from error
+        if isinstance(error, TypeError):  # it may be no factory
+            check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+        if isinstance(error, StopIteration):
+            raise stopped(self.factories[found[0]]) from error
 
     def weigh(self, slot: int, draw: int, *, spent: bool) -> None:
         """Follow the law of the picks, which has changed, after a draw; one that is not spent falls on its slot."""

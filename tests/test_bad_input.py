@@ -94,18 +94,56 @@ def pair(a, b):
     return [a, b]
 
 
+async def waits():
+    return [1]
+
+
+async def gives():
+    yield 1
+
+
 @pytest.mark.parametrize("bound", [partial(pair, 1, 2), partial(pair, b=1, a=2), partial(max, 1)])
 def test_a_partial_that_takes_nothing_more_is_a_factory(bound):
     take(bound, 1)
 
 
 @pytest.mark.parametrize(
-    "fn", [toolz.curry(pair), partial(pair, 1), partial(pair, b=1), str, np.sqrt, [].append, lambda *x: x]
+    "fn",
+    [
+        toolz.curry(pair),
+        toolz.curry(int),
+        toolz.compose(str, abs),
+        toolz.complement(bool),
+        partial(pair, 1),
+        partial(pair, b=1),
+        str,
+        np.sqrt,
+        [].append,
+        lambda *x: x,
+    ],
 )
 def test_what_takes_one_item_maps_items(fn):
-    """A curried function too, which gives another for each item."""
+    """A curried function too, which gives another for each item; toolz has no signature for some of its own."""
     map_items(f, fn)
     filter_items(f, fn)
+
+
+def test_what_toolz_makes_of_builtin_functions_is_a_factory():
+    assert list(take(toolz.compose(iter, list), 1)()) == []
+
+
+STAGES_OF_FACTORIES = {
+    "batch": lambda: curried.batch(take(f, 3)),
+    "map_items": lambda: curried.map_items(read(0)),
+    "shuffled_mux": lambda: curried.shuffled_mux(take(f, 3)),
+    "stochastic_mux": lambda: curried.stochastic_mux(read(0), 3),
+}
+
+
+@pytest.mark.parametrize(("name", "make"), STAGES_OF_FACTORIES.items(), ids=STAGES_OF_FACTORIES)
+def test_a_stage_is_not_made_of_the_factory(name, make):
+    with pytest.raises(TypeError, match=rf"^{name}: .* is a factory, .*; write pipe\(factory, {name}"):
+        make()
 
 
 NOT_A_FACTORY = {
@@ -127,6 +165,8 @@ NOT_A_FACTORY = {
     "stage": (lambda: curried.batch(4), ["batch(4)", "needs arguments"]),
     "stage that lift makes": (lambda: lift(pair)(b=2), ["partial(lift(pair), b=2)", "needs arguments"]),
     "source without its arguments": (lambda: read, ["read", "call it"]),
+    "coroutine function": (lambda: waits, ["waits", "asynchronous", "event loop"]),
+    "asynchronous generator function": (lambda: gives, ["gives", "asynchronous", "event loop"]),
 }
 
 
@@ -270,6 +310,15 @@ def test_weights_that_a_function_gives(name, weights, kind, words):
         next(mux())
     for word in [f"{name}: ", "weights", *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TAKES_WEIGHTS)
+def test_weights_that_are_masked_or_no_numbers(name):
+    with pytest.raises(TypeError, match=f"(?s)^{name}: weights=.* is masked in part; fill it"):
+        TAKES_WEIGHTS[name](np.ma.array([1, 2], mask=[False, True]))
+    TAKES_WEIGHTS[name](np.ma.array([1, 2]))
+    with pytest.raises(TypeError, match=f"^{name}: weights=.* is not numbers"):
+        TAKES_WEIGHTS[name](np.array([1, 2], "m8[s]"))
 
 
 @pytest.mark.parametrize("name", TAKES_WEIGHTS)
@@ -458,6 +507,11 @@ THE_REST = {
         lambda: keras_tuples(f),
         ValueError,
         ["keras_tuples: inputs and outputs are both None"],
+    ),
+    "keras_tuples of an empty list": (
+        lambda: keras_tuples(f, []),
+        ValueError,
+        ["keras_tuples: inputs=[] names no key"],
     ),
     "keras_tuples of a number": (lambda: keras_tuples(f, 3), TypeError, ["keras_tuples: inputs=3"]),
     "keras_tuples of numbers": (lambda: keras_tuples(f, "X", [1]), TypeError, ["keras_tuples: outputs=[1]"]),

@@ -335,6 +335,12 @@ MISFITS = {
         ["float64", "datetime64", "position 1"],
     ),
     "numbers, then strings": ([np.ones(1), np.array(["a"])], TypeError, ["float64", "<U1", "position 1"]),
+    "other fields": (
+        [{"r": np.zeros(1, [("a", int)])}, {"r": np.zeros(1, [("b", int)])}],
+        TypeError,
+        ["['r']", "('a', '<i8')", "('b', '<i8')", "position 1"],
+    ),
+    "lists of dicts": ([[{"a": 1}], [{"a": 2}]], TypeError, ["[{'a': 1}]", "position 0", "no array"]),
     "numbers, then objects": ([np.ones(1), objects("a")], TypeError, ["float64", "object", "position 1"]),
 }
 

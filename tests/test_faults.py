@@ -7,6 +7,7 @@ stand. Only the user's own stream that raised has ended.
 import _thread
 import itertools
 import signal
+from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
 
@@ -258,6 +259,31 @@ def test_what_fails_to_open_below_a_stage_is_left_out(mux, stage, within_seconds
     found = outcomes(seeded(ROWS[mux].build([broken, numbers(1, 3), numbers(2, 3)]), 0)(), 200)
     assert same_objects(caught(found), faults.raised)
     assert len(faults.raised) <= 1
+
+
+class OneIsMissing(Sequence):
+    """A lazy sequence one of whose factories cannot be had."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 1:
+            self.asked += 1
+            raise OSError("no such file")
+        return partial(repeat, index, 4)
+
+
+@pytest.mark.parametrize("name", [name for name in MUX_NAMES if name not in ("chain_mux, lazily", "label")])
+def test_what_a_lazy_sequence_cannot_give_is_left_out(name, blocks, within_seconds):
+    lazy = OneIsMissing()
+    mux = seeded(ROWS[name].build(lazy), 0)
+    found = outcomes(mux(), 200)
+    assert shown(caught(found)) == ["OSError no such file"] * lazy.asked
+    assert lazy.asked <= 1
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,6 +1,7 @@
 """The shape: what counts as a factory, what is refused and how it is said, stages, streams, and the tools they meet."""
 
 import ast
+import collections
 import copy
 import functools
 import inspect
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import GeneratorType
+from types import GeneratorType, MappingProxyType
 
 import cloudpickle
 import elsewhere
@@ -320,6 +321,11 @@ def test_sources_compare_by_value():
     assert plain("a") != plain("b")
     assert plain("a") != random_rows("a")
     assert plain("a") != 3
+    assert plain("a", 3) == plain("a", n=3) == plain(n=3, path="a") != plain("a", n=4)
+    assert hash(plain("a", 3)) == hash(plain(n=3, path="a"))
+    assert random_rows("a") == random_rows(path="a")
+    table = [np.arange(2), np.arange(3)]  # which numpy does not compare
+    assert plain(table) == plain(table) != plain([array.copy() for array in table])
     x = np.arange(3)
     assert plain(x) == plain(np.arange(3)) != plain(np.arange(4))
     for name in ("args", "seed"):
@@ -341,6 +347,78 @@ def test_a_source_without_a_path_travels_by_value():
     assert pickle.loads(pickle.dumps(plain("a"))) == plain("a")
     assert b"yield" not in pickle.dumps(plain("a"))
     assert pickle.loads(pickle.dumps(plain)) is plain
+
+
+def test_a_list_of_any_kind_is_copied():
+    for kind in (list, collections.UserList, collections.deque):
+        given = kind([[1].__iter__, [2].__iter__])
+        mux = chain_mux(given)
+        given.clear()
+        assert list(mux()) == [1, 2]
+
+
+def test_names_of_numpy_are_plain_names():
+    """As `numpy.unique` gives them."""
+    data = {2: [1].__iter__, 5: [2].__iter__, "a": [3].__iter__}
+    ours = dict(zip([np.int64(2), np.int8(5), np.str_("a")], data.values(), strict=True))
+    weights = dict(zip(ours, [1, 2, 3], strict=True))
+    assert shuffled_mux(ours, weights, seed=0) == shuffled_mux(data, [1, 2, 3], seed=0)
+    assert repr(shuffled_mux(ours)) == repr(shuffled_mux(data))
+    for mux in (shuffled_mux(ours, weights, seed=0), shuffled_mux(MappingProxyType(ours), weights, seed=0)):
+        assert list(take(mux, 9)()) == list(take(shuffled_mux(data, [1, 2, 3], seed=0), 9)())
+    lazy = collections.ChainMap(ours)
+    assert sorted(chain_mux(lazy)()) == [1, 2, 3]
+
+
+# Hashes.
+
+MANY = {
+    "sources": lambda k: plain(f"{k}.npy"),
+    "sources by name": lambda k: plain("a", n=k),
+    "stages over sources": lambda k: take(plain(k), 2),
+    "options": lambda k: take(plain(0), k),
+    "muxes": lambda k: shuffled_mux([plain(k), plain(0)]),
+    "names": lambda k: shuffled_mux({f"{k}": plain(0)}),
+    "stages": lambda k: curried.take(k),
+}
+
+
+@pytest.mark.parametrize("make", MANY.values(), ids=MANY)
+def test_thousands_go_into_a_set(make, within_seconds):
+    """At a cost that grows with their number, and not with its square: their hashes differ."""
+    found = set(map(make, range(10_000)))
+    assert len(found) == 10_000
+    assert len(set(map(hash, found))) > 9_900
+    assert make(3) in found
+
+
+class Plain:
+    """Compares by value, and has no hash."""
+
+    def __eq__(self, other):
+        return isinstance(other, Plain)
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (2.0, np.int64(2)),
+        (np.arange(3), np.arange(3.0)),
+        ({1, 2}, frozenset({2, 1})),
+        ({"a": [1], "b": 2}, {"b": 2, "a": [1]}),
+        ([{"a": {1}}], [{"a": frozenset({1})}]),
+        (Plain(), Plain()),
+        (slice(1), slice(1)),
+    ],
+    ids=repr,
+)
+def test_what_is_equal_has_one_hash(one, other):
+    assert plain(one) == plain(other)
+    assert hash(plain(one)) == hash(plain(other))
+    assert hash(take(plain(one), 1)) == hash(take(plain(other), 1))
 
 
 # Nodes.
@@ -492,7 +570,12 @@ def test_help_shows_the_real_options(capsys):
     for word in ("n_active", "single_active", "weights", "seed"):
         assert word in text
     help(curried.batch(3))
-    assert "factory" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    for word in ("batch(3)", "factory", "partial", "stacked"):
+        assert word in text
+    assert "\n    Group " in text
+    help(curried.batch)
+    assert "\n    Group " in capsys.readouterr().out, "as far to the right as the line before it"
 
 
 def test_a_stage_prints_and_shows_its_signature():
@@ -515,6 +598,33 @@ def test_stages_are_values():
         one.args = ()
     weights = np.array([1.0, 2.0])
     assert curried.shuffled_mux(weights) == curried.shuffled_mux(np.array([1.0, 2.0]))
+
+
+def test_stages_are_equal_however_they_were_given_their_arguments():
+    equal = [
+        (curried.take(n=3), curried.take(3)),
+        (curried.batch(3), curried.batch(size=3, partial=False, axis=None)),
+        (curried.stochastic_mux(2, None, seed=None), curried.stochastic_mux(rate=None, n_active=2)),
+        (curried.tuples("a", "b"), curried.tuples("a", "b")),
+        (curried.lift(toolz.unique)(key=len), curried.lift(toolz.unique)(len)),
+    ]
+    for one, other in equal:
+        assert one == other
+        assert hash(one) == hash(other)
+    assert curried.tuples("a", "b") != curried.tuples("b", "a")
+    assert curried.shuffled_mux([1, 2]) != curried.shuffled_mux([2, 1])
+
+
+def test_a_stage_keeps_what_it_was_given():
+    weights, keys, names = [1, 1], ["x"], {"a": 1, "b": 2}
+    array = np.ones(2)
+    made = [curried.shuffled_mux(given) for given in (weights, array, names)] + [curried.keras_tuples(keys)]
+    before = [repr(stage) for stage in made]
+    weights[1] = array[1] = names["b"] = 0
+    keys.append("y")
+    assert [repr(stage) for stage in made] == before
+    with pytest.raises(TypeError):
+        curried.batch(3, partial=True).kwargs["partial"] = False
 
 
 @pytest.mark.parametrize(

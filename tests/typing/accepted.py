@@ -70,6 +70,7 @@ def items_keep_their_type_through_stages(factory: Factory[str]) -> None:
     assert_type(pipe(factory, take(3), skip(1), cycle(), shuffle(3), cache(3), seeded(3)), Node[str])
     assert_type(pipe(factory, parallel(), prefetch(3)), Node[str])
     assert_type(pipe(factory, map_items(length)), Node[int])
+    assert_type(pipe(factory, map_items(len)), Node[int])
     assert_type(pipe(factory, filter_items(is_long), map_items(length), take(3)), Node[int])
     assert_type(pipe([factory, factory], shuffled_mux(), map_items(length)), Node[int])
     assert_type(pipe({"a": factory}, round_robin_mux(mode="cycle")), Node[str])
@@ -78,6 +79,8 @@ def items_keep_their_type_through_stages(factory: Factory[str]) -> None:
 def plain_calls(factory: Factory[str], factories: Factories[str]) -> None:
     assert_type(fn.take(factory, 3), Node[str])
     assert_type(fn.map_items(factory, length), Node[int])
+    fn.map_items(factory, lambda text: text.split())
+    assert_type(fn.filter_items(factory, lambda text: text.isupper()), Node[str])
     assert_type(fn.shuffled_mux(factories, [1, 2], on_exhausted="drop"), Node[str])
     assert_type(fn.stochastic_mux(factories, 2, None, mode="single_active"), Node[str])
     assert_type(fn.round_robin_mux(factories), Node[str])
