@@ -6,7 +6,7 @@ Nothing is opened, loaded or drawn until the factory is called, and each call st
 
 from pescador_fn.batches import batch, unbatch
 from pescador_fn.caching import cache
-from pescador_fn.chained import chain_mux
+from pescador_fn.chain import chain_mux
 from pescador_fn.curried import pipe
 from pescador_fn.cycling import cycle
 from pescador_fn.engines import parallel, prefetch, shutdown

@@ -1,16 +1,15 @@
-"""The mux without chance and without turns: chain."""
+"""The executor of `chain_mux`: streams one after the other."""
 
 from __future__ import annotations
 
 from collections import deque
 from itertools import chain, compress, islice, repeat
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child, stopped
-from pescador_fn.errors import check_choice
-from pescador_fn.factory import Factories, Factory, Node, Parts
-from pescador_fn.given import check_part, check_parts
+from pescador_fn.factory import Node, Parts
+from pescador_fn.given import check_part
 from pescador_fn.running import FOREVER, Running, close_all, raising
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver
@@ -18,9 +17,24 @@ from pescador_fn.state import Loader, Saver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Chained", "chain_mux"]
+__all__ = ["Chained"]
 
 T = TypeVar("T")
+
+
+class _Lazy:
+    """Gets factories of a lazy sequence, and knows which one could not be had."""
+
+    def __init__(self, items: Any) -> None:
+        self.items: Any = items
+        self.missing: int | None = None
+
+    def __call__(self, index: int) -> tuple[int, Any]:
+        try:
+            return index, self.items[index]
+        except Exception:
+            self.missing = index
+            raise
 
 
 class Chained(Running[T]):
@@ -43,6 +57,7 @@ class Chained(Running[T]):
         "gave",
         "index",
         "items",
+        "lazy",
         "left",
         "number",
         "opening",
@@ -69,6 +84,7 @@ class Chained(Running[T]):
         self.running: Running[T] | None = None
         self.factory: Any = None  # of the open stream
         self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
+        self.lazy: _Lazy | None = None  # what gets them from a lazy sequence
         self.outer: Any = None  # what has their `close`
         self.opening: bool = False  # whether the stream at the index is being opened
         self.gave: bool = False
@@ -147,6 +163,10 @@ class Chained(Running[T]):
 
     def _unopened(self, error: Exception) -> Exception:
         """What to raise for a stream that does not open, which is left out of later passes; or for another error."""
+        if self.lazy is not None and self.lazy.missing is not None:
+            self.barren.add(self.lazy.missing)
+            self.lazy.missing = None
+            return error
         if not self.opening:
             self.gave = self.gave or self.since is not None  # what raises is not barren
             return error
@@ -154,8 +174,7 @@ class Chained(Running[T]):
         self.barren.add(self.index)
         index, factory = self.index, self.factory
         try:
-            if factory is not None or type(self.node.of) is not Parts:
-                check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
+            check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
         except TypeError as wrong:
             one = "a factory alone is one of factories: for one stream pass [factory]"
             error = wrong if type(self.node.of) is Parts else TypeError(f"{wrong}; {one}")
@@ -181,21 +200,14 @@ class Chained(Running[T]):
             if type(of.items) is tuple and index < 0 and not self.barren:  # as below, at less cost
                 return enumerate(of.items)
             alive = [index for index in after if index not in self.barren] if self.barren else after
-            return map(self._lazy, alive)
+            self.lazy = _Lazy(of.items)
+            return map(self.lazy, alive)
         try:
             items, self.outer, _ = open_child(of, self.place, "factories", self.number)
         except Exception:
             self.ended = True  # what does not open has ended
             raise
         return enumerate(items)
-
-    def _lazy(self, index: int) -> tuple[int, Any]:
-        """A factory with its index; one that cannot be had is left out as one that does not open."""
-        try:
-            return index, self.node.of.items[index]
-        except Exception:
-            self.index, self.factory, self.opening = index, None, True
-            raise
 
     @property
     def opened(self) -> bool:
@@ -285,33 +297,3 @@ class Chained(Running[T]):
             else:
                 self.calls = repeat(items, FOREVER - past[1])
         self.past = None
-
-
-def chain_mux(
-    factories: Factories[T] | Factory[Factory[T]], *, mode: Literal["exhaustive", "cycle"] = "exhaustive"
-) -> Node[T]:
-    """Run ``factories`` one after the other, each opened when the one before has ended.
-
-    Args:
-        factories: a sequence of zero-argument callables, which may be empty; a mapping of names to them; or a factory
-            of factories, which is pulled only as far as the streams are.
-        mode: ``"exhaustive"`` ends after the last; ``"cycle"`` begins again, with other randomness. A pass that gives
-            nothing is the last.
-
-    Raises:
-        TypeError: when built, if ``factories`` is of the wrong kind; when pulled, if a factory of factories gives
-            something else.
-        ValueError: when built, if ``mode`` is unknown.
-
-    Source: McFee et al., pescador 3.0, ``ChainMux``.
-
-    >>> list(chain_mux([[1, 2].__iter__, [3].__iter__])())
-    [1, 2, 3]
-    >>> pages = lambda: (range(n).__iter__ for n in [1, 2, 3])
-    >>> list(chain_mux(pages)())
-    [0, 0, 1, 0, 1, 2]
-    """
-    check_choice("chain_mux", "mode", mode, ("exhaustive", "cycle"))
-    if callable(factories):
-        return Node(chain_mux, Chained, check_part("chain_mux", factories, "factories"), mode=mode)
-    return Node(chain_mux, Chained, check_parts("chain_mux", factories, least=0), mode=mode)

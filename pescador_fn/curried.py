@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import pescador_fn.batches as batches
 import pescador_fn.caching as caching
-import pescador_fn.chained as chained
+import pescador_fn.chain as chain
 import pescador_fn.cycling as cycling
 import pescador_fn.engines as engines
 import pescador_fn.items as items
@@ -77,7 +77,7 @@ K = TypeVar("K")
 shuffled_mux: Final = stage(mux.shuffled_mux)
 stochastic_mux: Final = stage(stochastic.stochastic_mux)
 round_robin_mux: Final = stage(turns.round_robin_mux)
-chain_mux: Final = stage(chained.chain_mux)
+chain_mux: Final = stage(chain.chain_mux)
 map_items: Final = stage(items.map_items)
 filter_items: Final = stage(items.filter_items)
 take: Final = stage(items.take)

@@ -26,6 +26,7 @@ from pescador_fn import (
     chain_mux,
     cycle,
     draws,
+    map_items,
     parallel,
     prefetch,
     round_robin_mux,
@@ -302,6 +303,32 @@ def test_prefetch_holds_so_many(n, tmp_path):
             assert len(made) - taken <= n
         rest = list(stream)
         assert rest == list(range(taken, 3000))
+
+
+@pytest.mark.parametrize(
+    ("run", "most"),
+    [
+        (lambda f: prefetch(f, 3), 3),
+        (lambda f: parallel(f, engine="thread", max_bytes=20_000), 64),
+        (lambda f: parallel(shuffled_mux([f, f], seed=0), 2, engine="thread", max_bytes=20_000), 64),
+        (lambda f: parallel(f, max_bytes=20_000), 64),
+    ],
+    ids=["prefetch", "thread", "threads", "process"],
+)
+def test_errors_that_are_not_fetched_take_no_memory_without_end(run, most, tmp_path):
+    """A function that raises for each of endless items, and a consumer that has seen the first error."""
+
+    def bad(x):
+        with open(tmp_path / "made", "a") as file:
+            file.write("x\n")
+        raise ValueError(x)
+
+    with run(map_items(itertools.count, bad))() as stream:
+        for taken in range(1, 5):
+            with pytest.raises(ValueError, match=r"^\d+$"):
+                next(stream)
+            time.sleep(0.1)
+            assert noted(tmp_path / "made") - taken <= most
 
 
 def test_items_come_as_soon_as_they_are_made():

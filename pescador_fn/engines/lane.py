@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from pescador_fn.running import Running
     from pescador_fn.seeds import Place
 
-__all__ = ["GRACE_S", "MOST", "SHUT", "Bell", "Counted", "Lane", "Weighed", "size_of"]
+__all__ = ["ERROR_BYTES", "GRACE_S", "MOST", "SHUT", "Bell", "Counted", "Lane", "Weighed", "size_of"]
 
 LOOK_S = 0.005  # how often a waiting side looks by itself
 STINT_S = 0.0002  # about how long the thread pulls before it looks up
 MOST = 256  # items in a stint
+MOST_ERRORS = 64  # that are made ahead: each holds what its traceback speaks of
+ERROR_BYTES = 1024  # about what one takes
 GRACE_S = 0.1  # for the thread to notice that it is not wanted
 SHUT = "the stream was ended by shutdown(); call its factory again"
 
@@ -137,7 +139,7 @@ class Lane:
                 self.notes.append(note)
             self.room.awaited = True
             count = min(length, self.space())
-            if count <= 0:
+            if count <= 0 or len(self.errors) >= MOST_ERRORS:
                 self.room.wait()
                 continue
             self.room.awaited = False
@@ -199,7 +201,7 @@ class Counted(Lane):
 
     def space(self) -> int:
         most: int = self.node.options["n_items"]
-        return most - len(self.items)
+        return most - len(self.items) - len(self.errors)
 
 
 class Weighed(Lane):

@@ -148,6 +148,8 @@ class _Threaded(Running[T]):
     def throw(self, errors: deque[tuple[int, BaseException]]) -> Any:
         """Raise the first error; a call like any other."""
         self.thrown += bool(errors)
+        if self.lane is not None:
+            self.lane.room.ring()  # for another
         _throw(errors)
 
     @property

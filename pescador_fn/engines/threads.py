@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.crew import Crew
 from pescador_fn.engines.hands import Hand, Hands, Host
-from pescador_fn.engines.lane import GRACE_S, SHUT, Bell, size_of
+from pescador_fn.engines.lane import ERROR_BYTES, GRACE_S, SHUT, Bell, size_of
 from pescador_fn.engines.wire import Raised
 from pescador_fn.moment import BACKGROUND
 
@@ -80,7 +80,12 @@ class _Lane:
         self.put("item", which, item, size_of(item))
 
     def error(self, which: int, error: BaseException) -> None:
-        self.put("item", which, Raised(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)), 0)
+        self.put(
+            "item",
+            which,
+            Raised(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)),
+            ERROR_BYTES,
+        )
 
     def event(self, word: str, which: int, value: Any = None) -> None:
         self.put(word, which, value, 0)
