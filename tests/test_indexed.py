@@ -38,6 +38,7 @@ from pescador_fn import (
     take,
     tuples,
 )
+from pescador_fn.scatter import Scatter
 
 
 class Duck:
@@ -427,18 +428,18 @@ def test_every_order_of_a_few_rows_is_equally_likely():
     assert chisquare(list(orders.values())).pvalue > 1e-3
 
 
-KEYS = np.random.default_rng(0).integers(2**64, size=(20_000, indexed.Scatter.ROUNDS), dtype=np.uint64)
+KEYS = np.random.default_rng(0).integers(2**64, size=(20_000, Scatter.ROUNDS), dtype=np.uint64)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 100, 1000, 2**10, 2**10 + 1, 2**16 + 1, 100_003, 2**18])
 def test_a_scattered_order_is_a_permutation(n):
     for keys in KEYS[:3]:
-        assert np.array_equal(np.sort(indexed.Scatter(n, keys).numbers(0, n)), np.arange(n))
+        assert np.array_equal(np.sort(Scatter(n, keys).numbers(0, n)), np.arange(n))
 
 
 @given(n=st.integers(1, 2**62), at=st.floats(0, 1), size=st.integers(1, 40), seed=st.integers(0, 99))
 def test_any_position_of_a_scattered_order_is_reached_at_once(n, at, size, seed):
-    scatter = indexed.Scatter(n, KEYS[seed])
+    scatter = Scatter(n, KEYS[seed])
     first = int(at * (n - 1)) if n < 2**50 else n // 2
     size = min(size, n - first)
     found = scatter.numbers(first, size).tolist()
@@ -450,7 +451,7 @@ def test_any_position_of_a_scattered_order_is_reached_at_once(n, at, size, seed)
 
 @pytest.mark.parametrize("n", [20, 64, 70_000, 10**9])
 def test_positions_and_pairs_of_a_scattered_order_are_uniform(n):
-    found = np.array([indexed.Scatter(n, keys).numbers(n // 3, 3) for keys in KEYS])
+    found = np.array([Scatter(n, keys).numbers(n // 3, 3) for keys in KEYS])
     parts = found * 4 // n if n >= 64 else found
     k = int(parts.max()) + 1
     for column in range(3):
@@ -469,7 +470,7 @@ def test_positions_and_pairs_of_a_scattered_order_are_uniform(n):
 def test_neighbours_within_a_scattered_order_are_unrelated():
     n = 100_003
     for keys in KEYS[:5]:
-        found = indexed.Scatter(n, keys).numbers(0, n)
+        found = Scatter(n, keys).numbers(0, n)
         pairs = 10 * (found[:-1] * 10 // n) + found[1:] * 10 // n
         assert chisquare(np.bincount(pairs, minlength=100)).pvalue > 1e-4
         assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 0.02
