@@ -135,17 +135,18 @@ def _rounds(running: Running[T]) -> Iterator[Iterator[T]]:
     """Lay a running stream's plumbing, and again where a signal has cut it before the end.
 
     A generator that is begun at once: Python looks for signals where a function is entered, and an exception there
-    would be the end of the `chain` that called it. Where a generator goes on, it is caught.
+    would be the end of the `chain` that called it. Where a generator goes on, and in the inner loop, it is caught.
     """
     laid = False
     plumbing: list[Iterator[T]] = [iter(())]
     while True:
         try:
-            yield plumbing.pop()
-            if laid and running.done:
-                return
-            plumbing[:] = [iter(running)]
-            laid = True
+            while True:
+                yield plumbing.pop()
+                if laid and running.done:
+                    return
+                plumbing[:] = [iter(running)]
+                laid = True
         except GeneratorExit:
             return
         except Exception as error:  # what does not open has ended
