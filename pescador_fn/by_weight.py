@@ -79,22 +79,22 @@ class ByWeight(Activations[T]):
     def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
         if not self.left() and not self.ended:
             self.lay_block(self.following)
-        if self.ended:
-            return None
-        return self.by_slot(slots) if self.known else self.by_mark(slots)
+        return None if self.ended else self.drawing(slots)
 
-    def by_mark(self, slots: list[Iterator[T]]) -> Iterator[T]:
-        """The items of the draws that are left of a block of uniform numbers."""
-        table = self.table
+    def drawing(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of the block."""
+        table, known = self.table, self.known
         sums, slot_at, end, find = table.sums, table.slots, table.end, bisect_right
         total = sums[-1]
-        for mark in self.index:
-            # As `table.find` does, without its call, which would take as long again.
-            try:
-                slot = slot_at[find(sums, mark * total)]
-            except BaseException:  # a signal, between a draw and its item
-                self.again()
-                raise
+        for drawn in self.index:
+            if known:
+                slot = drawn
+            else:  # as `table.find` does, without its call, which would take as long again
+                try:
+                    slot = slot_at[find(sums, drawn * total)]
+                except BaseException:  # a signal, between a draw and its item
+                    self.again()
+                    raise
             for item in slots[slot]:
                 yield item
                 break
@@ -103,20 +103,6 @@ class ByWeight(Activations[T]):
                     self.cut = True
                     self.renew(slots, slot)
                     total = sums[-1]
-                elif slot == end:
-                    return
-
-    def by_slot(self, slots: list[Iterator[T]]) -> Iterator[T]:
-        """The items of the draws that are left of a block of slots."""
-        end = self.table.end
-        for slot in self.index:
-            for item in slots[slot]:
-                yield item
-                break
-            else:
-                if slot < end:
-                    self.cut = True
-                    self.renew(slots, slot)
                 elif slot == end:
                     return
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["fold", "named"]
+__all__ = ["called", "fold", "named"]
 
 _WIDTH = 96
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -31,6 +31,11 @@ def fold(name: str, words: list[str], brackets: str = "()") -> str:
     return f"{name}{brackets[0]}\n    {inner},\n{brackets[1]}"
 
 
+def called(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """A call as its reader would write it."""
+    return fold(name, [*map(named, args), *(f"{key}={named(value)}" for key, value in kwargs.items())])
+
+
 def named(value: Any, most: int = 60) -> str:
     """A value as its reader would write it."""
     if isinstance(value, FunctionType):
@@ -44,9 +49,7 @@ def named(value: Any, most: int = 60) -> str:
         name = getattr(value, "__name__", "call")
         return name if owner is None or type(owner).__name__ == "module" else f"{named(owner)}.{name}"
     if isinstance(value, functools.partial):
-        words = [named(value.func), *map(named, value.args)]
-        words += [f"{name}={named(word)}" for name, word in value.keywords.items()]
-        return fold("partial", words)
+        return called("partial", (value.func, *value.args), value.keywords)
     if isinstance(value, np.ndarray):
         if value.ndim == 1 and value.size <= 6:
             return f"[{', '.join(map(_number, value.tolist()))}]"

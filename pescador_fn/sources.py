@@ -13,7 +13,7 @@ import numpy as np
 from pescador_fn.below import Leaf, Opened, adopt
 from pescador_fn.decorated import Decorated, takes_rng
 from pescador_fn.errors import show
-from pescador_fn.legible import fold, named
+from pescador_fn.legible import called
 from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def hash_of(value: Any) -> int:
         return hash((len(value), *map(hash_of, value)))
     if isinstance(value, Set):
         return hash(frozenset(value))
+    if isinstance(value, bytearray):
+        return hash(bytes(value))
     try:
         return hash(value)
     except TypeError:
@@ -139,9 +141,7 @@ class Source(Generic[T]):
         return Source, (self.function, self.args, dict(self.kwargs))
 
     def __repr__(self) -> str:
-        words = [named(value) for value in self.args]
-        words += [f"{name}={named(value)}" for name, value in self.kwargs.items()]
-        return fold(self.function.__name__, words)
+        return called(self.function.__name__, self.args, self.kwargs)
 
 
 class SourceFunction(Decorated, Generic[T]):

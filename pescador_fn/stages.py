@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from pescador_fn.factory import Node
-from pescador_fn.legible import fold, named
+from pescador_fn.legible import called, named
 from pescador_fn.shape import Lifted
 from pescador_fn.sources import Given, Source, alike, hash_of, same
 
@@ -78,9 +78,7 @@ class Stage(Generic[A, B]):
         return Stage, (self.build, self.args, dict(self.kwargs))
 
     def __repr__(self) -> str:
-        words = [named(value) for value in self.args]
-        words += [f"{name}={named(value)}" for name, value in self.kwargs.items()]
-        return fold(named(self.build), words)
+        return called(named(self.build), self.args, self.kwargs)
 
 
 def _help(self: Stage[Any, Any]) -> str:

@@ -119,7 +119,7 @@ class WorkingSet(Activations[T]):
                             schedule.barren(found[0])
                         # Closed before the next is opened: never more than n_active are open.
                         active[slot] = None
-                        if owner is not None:
+                        if owner is not None:  # as `closed` does, without its call
                             self.cut = False
                             try:
                                 owner.close()

@@ -408,6 +408,7 @@ class Plain:
         (2.0, np.int64(2)),
         (np.arange(3), np.arange(3.0)),
         ({1, 2}, frozenset({2, 1})),
+        (b"a", bytearray(b"a")),
         ({"a": [1], "b": 2}, {"b": 2, "a": [1]}),
         ([{"a": {1}}], [{"a": frozenset({1})}]),
         (Plain(), Plain()),
