@@ -34,7 +34,7 @@ from pescador_fn import (
     shutdown,
     take,
 )
-from pescador_fn.engines import launch
+from pescador_fn.engines import child, launch
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -408,6 +408,52 @@ def test_a_process_that_is_half_started_when_the_interrupt_comes_is_ended(born, 
         with pytest.raises(KeyboardInterrupt):
             next(parallel(range(5).__iter__)())
         shutdown()
+    assert children() == set()
+
+
+def test_a_signal_while_a_worker_is_let_go_leaves_nothing(monkeypatch):
+    """What the first attempt has not closed, the next one does."""
+    stream = parallel(range(10**6).__iter__)()
+    next(stream)
+    (worker,) = child.workers()
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(worker.socket), "close", cut)
+        with pytest.raises(KeyboardInterrupt):
+            worker.kill()
+    assert not worker.let_go
+    del worker
+    stream.close()
+
+
+def test_a_system_without_waitid_loses_no_process(monkeypatch):
+    monkeypatch.delattr(os, "waitid")
+    stream = parallel(range(5).__iter__)()
+    found = [next(stream)]
+    (worker,) = child.workers()
+    os.kill(worker.process.pid, signal.SIGKILL)
+    found += stream
+    assert found == list(range(5))
+    worker.kill()
+    assert worker.code == -signal.SIGKILL
+    shutdown()
+    assert children() == set()
+
+
+def test_a_lock_that_a_signal_has_left_shut_keeps_no_process():
+    """That of `subprocess`, which takes it before it looks whether a child has ended."""
+    stream = parallel(range(10**6).__iter__)()
+    next(stream)
+    (worker,) = child.workers()
+    worker.process._waitpid_lock.acquire()
+    del worker
+    with Took() as took:
+        stream.close()
+        shutdown()
+    assert took.seconds < 1
     assert children() == set()
 
 

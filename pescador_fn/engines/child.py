@@ -12,7 +12,9 @@ import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pescador_fn.engines.launch as launch
@@ -25,6 +27,8 @@ __all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "end_sockets", "forget_all", "
 
 GRACE_S = 0.25  # for a stream to stop, before its worker is killed
 LOOK_S = 0.1  # how often a wait looks by itself whether the worker lives
+
+_FILES = ("pipe", "memory", "pidfd")
 
 _lock = threading.Lock()
 _workers: list[weakref.ref[Worker]] = []  # no WeakSet: a signal in its callback would be printed
@@ -49,17 +53,20 @@ def _new_context() -> zmq.Context[zmq.Socket[bytes]]:
 class Worker:
     """One child process, its socket, its memory, its pipe."""
 
+    pipe: int = -1  # these three are descriptors
+    memory: int = -1
+    pidfd: int = -1
+
     def __init__(self) -> None:
         global _names  # a counter
         self.pid: int = os.getpid()  # whose worker it is
-        self.pipe: int = -1
-        self.memory: int = -1
-        self.pidfd: int = -1
         self.socket: Any = None
         self.birth: launch.Birth | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: str | None = None
         self.ended: bool = False
+        self.code: int | None = None  # how it ended: a code, a negative signal, or unknown
+        self.let_go: bool = False  # whether nothing is held any more; a signal may come while it is let go
         self._starting: threading.RLock = threading.RLock()  # what is half made cannot be killed whole
         self.greeted: bool = False
         self.idle_since: float = 0.0
@@ -180,7 +187,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and everything it started, at once, and let go of all that belongs to it."""
-        if self.ended or self.pid != os.getpid():
+        if self.let_go or self.pid != os.getpid():
             return
         with self._starting:
             process = self.process
@@ -191,21 +198,38 @@ class Worker:
                 if process.returncode is None:  # else the number may be another's by now
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(process.pid, signal.SIGKILL)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
+                self._reap(process)
             self._let_go()
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end; not by `Popen.wait`, which a signal can leave with its lock shut, and then never ends."""
+        if not hasattr(os, "waitid"):
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(10)  # of what the system has thrown away it says 0
+                self.code = None if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else code
+            return
+        until = time.monotonic() + 10
+        while process.returncode is None and time.monotonic() < until:
+            try:
+                found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:  # nobody can know any more: SIGCHLD is ignored, or a signal came just here
+                process.returncode = 0
+                return
+            if found is None:
+                time.sleep(0.001)
+                continue
+            self.code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+            process.returncode = self.code
 
     def _let_go(self) -> None:
         self.ended = True
         if self.socket is not None:
             self.socket.close(0)
-        for name in ("pipe", "memory", "pidfd"):
-            fd = getattr(self, name)
-            setattr(self, name, -1)
-            if fd >= 0:
-                os.close(fd)
+        # In C, so that no signal comes between a number that is taken and its close.
+        deque(map(os.close, filter((0).__le__, map(vars(self).pop, _FILES, repeat(-1)))), maxlen=0)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.let_go = True
 
     def stop(self) -> None:
         """Let it close what it has open; one that has not come in yet is ended."""
@@ -232,21 +256,15 @@ class Worker:
 
     def forget(self) -> None:
         """In a forked child: close what keeps the parent's worker from noticing its parent's death."""
-        for name in ("pipe", "memory", "pidfd"):
+        for name in _FILES:
             fd = getattr(self, name)
             setattr(self, name, -1)
             if fd >= 0:
                 with suppress(OSError):
                     os.close(fd)
 
-    def exit_code(self) -> int | None:
-        """How it ended: a code, a negative signal, ``None`` where nobody can know."""
-        if self.process is None or signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-            return None  # the system has thrown it away, and `Popen` says 0
-        return self.process.returncode
-
     def __del__(self) -> None:
-        if not self.ended:
+        if not self.let_go:
             self.kill()
 
 

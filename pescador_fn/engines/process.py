@@ -218,7 +218,6 @@ class InProcess(Delivery[T]):
         last, self.call = self.call, worker.control.words[3] if self.ready else self.call
         self.worker = None
         worker.kill()
-        code = worker.exit_code()
         received = self.received
         # One that got further was only not quick enough to send what it had made.
         self.deaths = self.deaths + 1 if received == self.died_at and self.call <= last else 1
@@ -229,7 +228,7 @@ class InProcess(Delivery[T]):
             self.over = True
             return WorkerDied(
                 f"parallel: the worker of {named(self.node.of)} died {self.deaths} times at call {received} "
-                f"(max_restarts={restarts}): {cause(code)}"
+                f"(max_restarts={restarts}): {cause(worker.code)}"
             )
         return None
 

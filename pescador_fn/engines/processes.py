@@ -130,7 +130,7 @@ class _Process(Hand):
         which, call = (worker.control.words[3], worker.control.words[4]) if self.ready else (0, 0)
         worker.kill()
         child, restarts = self.children.get(which), self.hands.restarts
-        how = f"(max_restarts={restarts}): {cause(worker.exit_code())}"
+        how = f"(max_restarts={restarts}): {cause(worker.code)}"
         if child is not None and not child.complete:
             received = child.received
             # One that got further was only not quick enough to send what it had made.
