@@ -186,7 +186,7 @@ Opened = tuple[Iterator[Any], Any, "Running[Any] | None"]  # the items, what has
 
 def open_child(factory: Any, above: Place, label: object, number: int) -> Opened:
     """Open one stream of a mux: its items, what closes it, and its state where it is a node."""
-    begin_at = getattr(factory, "_begin", None)
+    begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
     if begin_at is not None:
         opened: Opened = begin_at(Place(above, label, number))
         return opened

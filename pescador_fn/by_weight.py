@@ -14,11 +14,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import partial
 from itertools import repeat
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
-from pescador_fn.below import open_child
+from pescador_fn.below import PLAIN, adopt, open_child, stopped
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
 
@@ -42,7 +43,7 @@ CALM = 64  # draws of a block without a change, from which on it pays to find sl
 class ByWeight(Activations[T]):
     """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place.
 
-    How far a stream is tells the `repeat` that pulls it.
+    How far a stream is tells the `repeat` that pulls it. There are two loops since one would ask at each draw which it is.
     """
 
     __slots__ = ("calm", "known", "table")
@@ -79,22 +80,22 @@ class ByWeight(Activations[T]):
     def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
         if not self.left() and not self.ended:
             self.lay_block(self.following)
-        return None if self.ended else self.drawing(slots)
+        if self.ended:
+            return None
+        return self.by_slot(slots) if self.known else self.by_mark(slots)
 
-    def drawing(self, slots: list[Iterator[T]]) -> Iterator[T]:
-        """The items of the draws that are left of the block."""
-        table, known = self.table, self.known
+    def by_mark(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of a block of uniform numbers."""
+        table = self.table
         sums, slot_at, end, find = table.sums, table.slots, table.end, bisect_right
         total = sums[-1]
-        for drawn in self.index:
-            if known:
-                slot = drawn
-            else:  # as `table.find` does, without its call, which would take as long again
-                try:
-                    slot = slot_at[find(sums, drawn * total)]
-                except BaseException:  # a signal, between a draw and its item
-                    self.again()
-                    raise
+        for mark in self.index:
+            # As `table.find` does, without its call, which would take as long again.
+            try:
+                slot = slot_at[find(sums, mark * total)]
+            except BaseException:  # a signal, between a draw and its item
+                self.again()
+                raise
             for item in slots[slot]:
                 yield item
                 break
@@ -106,17 +107,29 @@ class ByWeight(Activations[T]):
                 elif slot == end:
                     return
 
+    def by_slot(self, slots: list[Iterator[T]]) -> Iterator[T]:
+        """The items of the draws that are left of a block of slots."""
+        end = self.table.end
+        for slot in self.index:
+            for item in slots[slot]:
+                yield item
+                break
+            else:
+                if slot < end:
+                    self.cut = True
+                    self.renew(slots, slot)
+                elif slot == end:
+                    return
+
     def renew(self, slots: list[Iterator[T]], slot: int) -> None:
         """Let the next stream into a slot that had nothing to give; called with the mark set, before any signal."""
         try:
             schedule, before = self.schedule, self.active[slot]
-            draw = self.following - self.left()
+            draw, spent = self.following - self.left(), True
             if before is None:
                 waiting = schedule.first[slot]
                 found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
-                if found is not None and found is waiting:
-                    self.begin(slots, slot, found, spent=False)
-                    return
+                spent = found is None or found is not waiting
             else:
                 found, calls, owner, running = before
                 if running is not None and not running.done and calls.__length_hint__():
@@ -129,39 +142,48 @@ class ByWeight(Activations[T]):
                 if owner is not None:
                     self.closed(owner)
                 found = schedule.replace(slot, draw)
-            self.calm = False
-            if found is None or self.known or not self.table.sums[-1]:
-                self.changed(draw)
+            if spent:
+                self.calm = False
+                if found is None or self.known or not self.table.sums[-1]:
+                    self.changed(draw)
             if found is not None:
-                self.begin(slots, slot, found, spent=True)
+                stream, number, quota = found
+                self.cut = False
+                try:
+                    factory = self.factories[stream]
+                    # As `open_child` does, without its calls; of what is plain, nothing is asked.
+                    if type(factory) in PLAIN:
+                        items = owner = factory()
+                        running = None
+                        if type(items) is not GeneratorType:
+                            items, owner, running = adopt(items, factory)
+                    else:
+                        label = stream if self.names is None else self.names[stream]
+                        items, owner, running = open_child(factory, self.place, label, number)
+                except BaseException as error:
+                    self.unopened(slot, found, error, spent=spent)
+                    raise
+                self.cut = True
+                calls = repeat(items, quota)
+                self.active[slot] = found, calls, owner, running
+                slots[slot] = map(next, calls)
+                if not spent:  # the draw that a slot's first stream is opened for is its own
+                    self.again()
             self.cut = False
         except Exception:
             self.cut = False
             raise
 
-    def begin(self, slots: list[Iterator[T]], slot: int, found: Activation, *, spent: bool) -> None:
-        """Open a stream in a slot; the draw, unless it is spent, is made again."""
-        stream, number, quota = found
-        self.cut = False
-        try:
-            label = stream if self.names is None else self.names[stream]
-            items, owner, running = open_child(self.factories[stream], self.place, label, number)
-        except TypeError:  # it may be no factory
-            check_part("stochastic_mux", self.factories[stream], f"factories[{stream}]")
-            raise
-        except Exception:
-            raise
-        except BaseException:  # a signal: another draw opens it after all
+    def unopened(self, slot: int, found: Activation, error: BaseException, *, spent: bool) -> None:
+        """Leave out what does not open, which costs the draw; after a signal, let another draw open it after all."""
+        if not isinstance(error, Exception):
             self.schedule.first[slot] = found
             if not spent:
                 self.again()
-            raise
-        self.cut = True
-        calls = repeat(items, quota)
-        self.active[slot] = found, calls, owner, running
-        slots[slot] = map(next, calls)
-        if not spent:
-            self.again()
+        if isinstance(error, TypeError):  # it may be no factory
+            check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+        if isinstance(error, StopIteration):
+            raise stopped(self.factories[found[0]]) from error
 
     def changed(self, draw: int) -> None:
         """Take note that other streams are open after a draw."""
