@@ -43,7 +43,8 @@ CALM = 64  # draws of a block without a change, from which on it pays to find sl
 class ByWeight(Activations[T]):
     """A slot whose quota is used up is noticed when it is drawn again; the next stream then takes its place.
 
-    How far a stream is tells the `repeat` that pulls it. There are two loops since one would ask at each draw which it is.
+    How far a stream is tells the `repeat` that pulls it. There are two loops, since one would ask at each draw what the
+    block holds.
     """
 
     __slots__ = ("calm", "known", "table")

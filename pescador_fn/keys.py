@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from pescador_fn.below import Stage
@@ -14,15 +16,27 @@ __all__ = ["keras_tuples", "tuples"]
 
 
 class _Mapper(Stage[Any]):
-    """A stage whose function is made from its options."""
+    """A stage that reads keys of its items, at once; an item that lacks one is looked at key by key, for the error."""
 
     __slots__ = ()
 
-    def pick(self, item: Any) -> Any:
+    def reader(self) -> Callable[[Any], Any]:
+        """What reads an item, and raises as ``item[key]`` does."""
+        raise NotImplementedError
+
+    def look(self, item: Any) -> Any:
+        """What ``reader`` reads, or an error that tells what is wrong."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self.pick, iter(self.upstream))
+        return map(partial(_picked, self.reader(), self.look), iter(self.upstream))
+
+
+def _picked(read: Callable[[Any], Any], look: Callable[[Any], Any], item: Any) -> Any:
+    try:
+        return read(item)
+    except (KeyError, TypeError, IndexError):
+        return look(item)
 
 
 def _get(function: str, item: Any, key: Any) -> Any:
@@ -35,10 +49,21 @@ def _get(function: str, item: Any, key: Any) -> Any:
         ) from error
 
 
+def _values(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """A reader of the values of some keys; of one, `itemgetter` would give the value without a tuple."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    (key,) = keys
+    return lambda item: (item[key],)
+
+
 class _Tuples(_Mapper):
     __slots__ = ()
 
-    def pick(self, item: Any) -> tuple[Any, ...]:
+    def reader(self) -> Callable[[Any], Any]:
+        return _values(self.node.options["*options"])
+
+    def look(self, item: Any) -> tuple[Any, ...]:
         return tuple([_get("tuples", item, key) for key in self.node.options["*options"]])
 
 
@@ -70,15 +95,33 @@ def tuples(factory: Factory[Mapping[Any, Any]], *keys: Any) -> Node[tuple[Any, .
 class _KerasTuples(_Mapper):
     __slots__ = ()
 
-    def pick(self, item: Any) -> tuple[Any, Any]:
-        return self._side(item, self.node.options["inputs"]), self._side(item, self.node.options["outputs"])
+    def reader(self) -> Callable[[Any], Any]:
+        inputs, outputs = (_side(self.node.options[name]) for name in ("inputs", "outputs"))
+        return lambda item: (inputs(item), outputs(item))
 
-    def _side(self, item: Any, keys: Any) -> Any:
+    def look(self, item: Any) -> tuple[Any, Any]:
+        return self._look(item, self.node.options["inputs"]), self._look(item, self.node.options["outputs"])
+
+    def _look(self, item: Any, keys: Any) -> Any:
         if keys is None:
             return None
         return (
             _get("keras_tuples", item, keys) if isinstance(keys, str) else [_get("keras_tuples", item, k) for k in keys]
         )
+
+
+def _side(keys: Any) -> Callable[[Any], Any]:
+    """A reader of one side: a value, a list of values or ``None``."""
+    if keys is None:
+        return _nothing
+    if isinstance(keys, str):
+        return itemgetter(keys)
+    values = _values(keys)
+    return lambda item: list(values(item))
+
+
+def _nothing(item: Any) -> None:
+    del item
 
 
 def keras_tuples(
