@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Mapping
-from hashlib import blake2b
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.errors import ReplayMismatch
+from pescador_fn.hashing import hashed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def replay(
     """
     calls: Any = repeat(items, n)
     pulls = map(next, calls)
-    given, raised, sums = 0, False, blake2b(digest_size=4)
+    given, raised, sums = 0, False, hashed(b"", 4)
     while calls.__length_hint__():
         try:
             if verify:
@@ -73,7 +73,7 @@ def catch_up(items: Iterator[Any], n: int, known: str | None, where: str, *, end
 
 def checksum(item: Any) -> bytes:
     """A short digest of an item: of arrays their dtype, shape and bytes, of containers their parts."""
-    sums = blake2b(digest_size=8)
+    sums = hashed(b"", 8)
     _digest(item, sums)
     return sums.digest()
 

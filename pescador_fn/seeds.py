@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from hashlib import blake2b
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.errors import show
+from pescador_fn.hashing import hashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +72,8 @@ class Place:
     def digest(self, lane: str) -> bytes:
         """32 bytes that are this place's alone, for one use named ``lane``."""
         assert self.above is not None
-        return blake2b(
-            b"%b%b:%d/%b" % (self.above.key, repr(self.label).encode(), self.number, lane.encode()), digest_size=32
-        ).digest()
+        way = repr(self.label).encode(), self.number
+        return hashed(b"%b%b:%d/%b" % (self.above.key, *way, lane.encode()), 32).digest()
 
     @property
     def key(self) -> bytes:
@@ -125,4 +124,4 @@ class Root(Place):
             depth += 1
             place = place.above
         text = b"seed %d" % seed + b"".join(b" " + number for number in numbers)
-        return blake2b(text + b"/" + lane.encode(), digest_size=32).digest()
+        return hashed(text + b"/" + lane.encode(), 32).digest()

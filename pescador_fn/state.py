@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.errors import StateMismatch, show
+from pescador_fn.hashing import hashed
 from pescador_fn.replaying import replay
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _text(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """A short digest of plain data."""
-    return blake2b(_text(value).encode(), digest_size=6).hexdigest()
+    return hashed(_text(value).encode(), 6).hexdigest()
 
 
 def describe(value: Any) -> Any:
@@ -188,7 +188,7 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray):
-        return f"an array of {len(value)}, {blake2b(np.ascontiguousarray(value).data, digest_size=6).hexdigest()}"
+        return f"an array of {len(value)}, {hashed(np.ascontiguousarray(value).data, 6).hexdigest()}"
     if isinstance(value, Mapping):
         return {str(name): describe(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -216,7 +216,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sum(state: dict[str, Any]) -> str:
-    return blake2b(_text(state).encode(), digest_size=8).hexdigest()
+    return hashed(_text(state).encode(), 8).hexdigest()
 
 
 def check_state(state: Any) -> dict[str, Any]:

@@ -370,7 +370,7 @@ def test_nothing_is_hashed_until_something_asks(monkeypatch):
     def refuse(*_, **__):
         raise Hashed
 
-    monkeypatch.setattr(seeds, "blake2b", refuse)
+    monkeypatch.setattr(seeds, "hashed", refuse)
     monkeypatch.setattr(seeds.os, "urandom", refuse)
     plain = [Watched(range(3)) for _ in range(3)]
     assert len(pulls(chain_mux([round_robin_mux(plain), take(cycle(plain[0]), 9)], mode="cycle")(), 30)) == 30

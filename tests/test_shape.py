@@ -823,7 +823,7 @@ def test_importing_brings_in_no_extra():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     brought = set(done.stdout.split())
     assert "pescador_fn" in brought
-    assert "numpy.random" not in brought, "it takes as long to import as all that is ours"
+    assert not {"numpy.random", "_hashlib"} & brought, "together they take longer to import than all that is ours"
     extras = {"zmq", "torch", "pandas", "scipy", "matplotlib", "cloudpickle"}
     assert not extras & {name.partition(".")[0] for name in brought}
 
