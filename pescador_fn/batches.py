@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pescador_fn.apart import rows_of
 from pescador_fn.below import Stage
-from pescador_fn.collate import collate, rows_of
+from pescador_fn.collate import collate
 from pescador_fn.errors import check_count
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import islice, repeat
+from itertools import compress, islice, repeat
 from types import FunctionType, GeneratorType
 from typing import Any, Protocol, TypeVar
 
@@ -90,15 +90,19 @@ def adopt(iterable: Any, factory: object) -> Opened:
 
 
 class Leaf(Running[T]):
-    """A user's own stream, opened at the first item, its calls counted by a `repeat`."""
+    """A user's own stream, opened at the first item, its calls counted by a `repeat`.
 
-    __slots__ = ("calls", "closed", "ended", "factory", "own", "owner", "past", "place", "where")
+    Those of a generator by what it gave, which costs half as much: after a call that gave nothing, it is over.
+    """
+
+    __slots__ = ("calls", "closed", "ended", "factory", "items", "own", "owner", "past", "place", "where")
 
     def __init__(self, factory: Any, place: Place) -> None:
         super().__init__()
         self.factory: Any = factory
         self.place: Place = place
-        self.calls: repeat[Iterator[T]] | None = None
+        self.calls: repeat[Any] | None = None
+        self.items: Iterator[T] | None = None  # where it is what they gave that is counted
         self.owner: Any = None
         self.own: Resumable | None = None
         self.closed: bool = False
@@ -117,7 +121,7 @@ class Leaf(Running[T]):
                 raise
             self.past = None
         assert self.calls is not None
-        return map(next, self.calls)
+        return map(next, self.calls) if self.items is None else compress(self.items, self.calls)
 
     def _open(self, n: int, how: str | None, known: Any) -> None:
         """Open the stream as it was after ``n`` calls."""
@@ -136,7 +140,8 @@ class Leaf(Running[T]):
                 self.own.load_state_dict(known)
             elif not jumps:
                 self.ended = catch_up(items, n, known, self.where, ended=True)
-        self.calls = repeat(items, FOREVER - n)
+        self.items = items if type(items) is GeneratorType else None
+        self.calls = repeat(items if self.items is None else True, FOREVER - n)
 
     @property
     def done(self) -> bool:
@@ -144,7 +149,7 @@ class Leaf(Running[T]):
 
     def close(self) -> None:
         self.closed = True
-        self.calls = None
+        self.calls = self.items = None
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.close()
@@ -202,14 +207,8 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
 def open_at(factory: Any, place: Place) -> Opened:
     """Open a stream at its place."""
     begin_at = getattr(factory, "_begin", None)
-    if begin_at is not None:
-        opened: Opened = begin_at(place)
-        return opened
-    try:
-        made = factory()
-    except StopIteration as error:
-        raise stopped(factory) from error
-    return adopt(made, factory)
+    opened: Opened = open_child(factory, place, "", 0) if begin_at is None else begin_at(place)
+    return opened
 
 
 def begin(factory: Any, place: Place) -> Running[Any]:

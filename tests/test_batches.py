@@ -72,6 +72,8 @@ FORMS = {
     "strings with a NUL inside": (["a\0b", "c"], np.array(["a\0b", "c"])),
     "bytes": ([b"a", b"long"], objects(b"a", b"long")),
     "bytes with a NUL at the end": ([b"a\0", b"b"], objects(b"a\0", b"b")),
+    "ints and numpy ints": ([1, np.int8(2), np.uint64(3)], np.array([1, 2, 3])),
+    "ints and bools": ([2, True], np.array([2, 1])),
     "huge ints": ([2**70, 1], objects(2**70, 1)),
     "ints beyond one type": ([2**63, -1], objects(2**63, -1)),
     "None": ([None, None], objects(None, None)),
@@ -100,6 +102,7 @@ FORMS = {
 @pytest.mark.parametrize(("rows", "wanted"), FORMS.values(), ids=FORMS)
 def test_a_batch_has_the_form_of_its_items(rows, wanted):
     same(one(rows), wanted)
+    same(one([{"under a key": row} for row in rows]), {"under a key": wanted})
 
 
 def laid_out(how, array):
