@@ -28,8 +28,12 @@ class _Mapper(Stage[Any]):
         """What ``reader`` reads, or an error that tells what is wrong."""
         raise NotImplementedError
 
+    def picker(self) -> Callable[[Any], Any]:
+        """What is called on each item."""
+        return partial(_picked, self.reader(), self.look)
+
     def __iter__(self) -> Iterator[Any]:
-        return map(partial(_picked, self.reader(), self.look), iter(self.upstream))
+        return map(self.picker(), iter(self.upstream))
 
 
 def _picked(read: Callable[[Any], Any], look: Callable[[Any], Any], item: Any) -> Any:

@@ -57,7 +57,7 @@ def _function(node: Node[Any]) -> Function:
     run: Any = node._run
     stage = run.__new__(run)  # without the stream below it
     stage.node = node
-    pick: Function = stage.pick
+    pick: Function = stage.picker()
     return pick
 
 
