@@ -49,8 +49,11 @@ class RemoteTraceback(Exception):  # noqa: N818, it is no error of its own
 
 
 def show(value: object, most: int = 60) -> str:
-    """The ``repr`` of a value, cut to ``most`` characters."""
-    text = repr(value)
+    """The ``repr`` of a value, cut to ``most`` characters; that of a user's object may fail, as of lists 3,000 deep."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from pescador_fn.errors import show
+
 __all__ = ["called", "fold", "named"]
 
 _WIDTH = 96
+_WHOLE = 2**31  # characters
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -55,6 +58,5 @@ def named(value: Any, most: int = 60) -> str:
             return f"[{', '.join(map(_number, value.tolist()))}]"
         return f"<array of shape {value.shape}>"
     if isinstance(value, str | bytes | int | float | list | tuple | Mapping | range | None):
-        text = repr(value)
-        return text if len(text) <= most else f"{text[: most - 1]}…"
-    return _ADDRESS.sub("", repr(value))
+        return show(value, most)
+    return _ADDRESS.sub("", show(value, _WHOLE))

@@ -136,10 +136,15 @@ def nothing_left():
         yield
     shutdown()
     gc.collect()
+    assert left_since(before) == {}
+
+
+def left_since(before):
+    """What there is and was not before, when the kernel has let go of the rest in its own time."""
     until = time.monotonic() + 2
-    while (left := more_than(before)) and time.monotonic() < until:  # the kernel lets go in its own time
+    while (left := more_than(before)) and time.monotonic() < until:
         time.sleep(0.01)
-    assert left == {}
+    return left
 
 
 def more_than(before):

@@ -29,6 +29,40 @@ class Unpicklable(Exception):  # noqa: N818
         raise TypeError("no way")
 
 
+class Unspeakable(Exception):  # noqa: N818
+    """Nothing works that one may want to know of it."""
+
+    def __repr__(self):
+        raise ValueError("no repr")
+
+    __str__ = __repr__
+
+
+def deep(n=3000):
+    """A list that neither its pickle nor its repr get to the bottom of."""
+    found = []
+    for _ in range(n):
+        found = [found]
+    return found
+
+
+class Leaving:
+    """Ends the process that pickles it, if that lets it."""
+
+    def __reduce__(self):
+        sys.exit(4)
+
+
+class Deadly:
+    """A factory that ends the process that unpickles it."""
+
+    def __call__(self):
+        return iter("x")
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
 @lift
 def scaled(items, by, *, rng):
     """Items times a number that is near ``by``."""

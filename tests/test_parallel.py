@@ -9,13 +9,14 @@ import textwrap
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import elsewhere
 import nbformat
 import numpy as np
 import pytest
-from conftest import children
+from conftest import belongings, children, left_since
 from strategies import outcomes, pulls
 from test_wire import same
 
@@ -503,6 +504,73 @@ def test_a_stream_that_is_open_at_a_shutdown_says_so(engine):
         next(stream)
     stream.close()
     assert len(list(ELSEWHERE[engine](noise(3))())) == 3
+
+
+SHARED = ELSEWHERE | {
+    f"3 {name}": lambda factory, engine=engine: parallel(round_robin_mux([factory] * 3), 3, engine=engine)
+    for name, engine in (("processes", "process"), ("threads", "thread"))
+}
+
+
+@pytest.mark.parametrize("engine", SHARED)
+@pytest.mark.parametrize("when", ["idle", "pulled", "waited for"])
+def test_a_stream_that_was_shut_down_stays_so(engine, when):
+    """Also from another thread, at any moment; and the stream, which is still held, holds nothing."""
+    before = belongings()
+    stream = SHARED[engine](elsewhere.numbered(0, 0.05) if when == "waited for" else elsewhere.arrays(10**6, 600))()
+    next(stream)
+    ending = threading.Timer(0.0 if when == "idle" else 0.2, shutdown)
+    ending.start()
+    if when == "idle":
+        ending.join()
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="ended by shutdown"):
+            deque(stream, maxlen=0)
+    ending.join()
+    assert left_since(before) == {}
+
+
+@pytest.mark.parametrize("engine", SHARED)
+def test_a_stream_that_is_closed_holds_nothing_though_it_has_a_name(engine):
+    before = belongings()
+    with SHARED[engine](elsewhere.arrays(10**6, 60_000))() as stream:
+        next(stream)
+        time.sleep(0.2)  # so that there is much that is made and not delivered
+    shutdown()
+    assert left_since(before) == {}
+    del stream
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_classes_with_slots_that_no_module_has(n_workers):
+    @dataclass(slots=True)
+    class Row:
+        x: int
+
+    class Point:
+        __slots__ = ("__y", "x")
+
+        def __init__(self, x, y):
+            self.x, self.__y = x, y
+
+        def at(self):
+            return self.x, self.__y
+
+    class Named(Point):
+        __slots__ = "name"
+
+    class Open(Point):
+        pass
+
+    def mixed():
+        named, other = Named(1, 2), Open(3, 4)
+        named.name, other.name = "a", "b"
+        yield from (Row(5), named, other)
+
+    row, named, other = parallel(chain_mux([mixed]), n_workers)()
+    assert row == Row(5)
+    assert (type(named), named.at(), named.name) == (Named, (1, 2), "a")
+    assert (type(other), other.at(), other.name) == (Open, (3, 4), "b")
 
 
 @pytest.mark.parametrize("engine", ELSEWHERE)

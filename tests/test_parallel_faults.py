@@ -18,13 +18,14 @@ import pytest
 import zmq
 from conftest import children, garbage
 from crashes import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
-from elsewhere import Fault
+from elsewhere import Deadly, Fault, Leaving, Unspeakable, deep
 from strategies import outcomes, pulls
 
 import pescador_fn
 from pescador_fn import (
     ReplayMismatch,
     WorkerDied,
+    WorkerError,
     batch,
     chain_mux,
     parallel,
@@ -639,6 +640,35 @@ raise KeyError("of the program's own")
     assert note.exists()
 
 
+# What cannot be spoken of.
+
+
+def unspeakable():
+    for k, odd in enumerate([deep(), threading.Lock(), Leaving(), [Unspeakable()]]):
+        yield k
+        yield odd
+    raise Unspeakable
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_what_has_no_pickle_and_no_repr_costs_its_place_only(n_workers, capfd):
+    found = pull_all(parallel(chain_mux([unspeakable]), n_workers)())
+    odd = [one for one in found if not isinstance(one, int)]
+    assert found[::2] == [0, 1, 2, 3, *odd[-1:]]
+    assert [type(one) for one in odd] == [WorkerError, WorkerError, WorkerError, list, Unspeakable]
+    assert "list, whose repr raises RecursionError" in str(odd[0])
+    assert "unspeakable" in str(odd[-1].__cause__)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_a_worker_that_dies_while_it_loads_the_factory(n_workers, within_seconds):
+    found = pull_all(parallel(chain_mux([Deadly(), range(3).__iter__]), n_workers, max_restarts=1)())
+    assert [type(one) for one in found] == [WorkerDied]
+    assert "died 2 times" in str(found[0])
+    assert "exit code 7" in str(found[0])
+
+
 # Forks.
 
 
@@ -673,6 +703,30 @@ def test_a_fork_changes_no_array_on_either_side():
     for fd in (ours, theirs, back, told):
         os.close(fd)
     assert [x["x"][-1] for x in stream] == list(range(205, 400))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("means")
+def test_what_a_forked_child_writes_to_an_array_is_its_own():
+    """And again by a second child, when the worker has gone."""
+    stream = parallel(elsewhere.arrays(8, 3000))()
+    held = [next(stream)["x"] for _ in range(4)]
+    cut = held[2][5:9]
+
+    def child():
+        assert [x[-1] for x in held] == [0, 1, 2, 3]
+        for x in held:
+            x[:] = -1
+        assert (cut == -1).all()
+        held.pop()
+        return True
+
+    assert forked(child)
+    assert [x["x"][-1] for x in stream] == [4, 5, 6, 7]
+    stream.close()
+    shutdown()
+    assert forked(child)
+    assert [x[-1] for x in held] == [0, 1, 2, 3]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -18,12 +18,13 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pescador_fn.engines.launch as launch
+from pescador_fn.engines.context import forget_sockets, new_socket
 from pescador_fn.engines.slabs import Control, Reader, anonymous_file
 
 if TYPE_CHECKING:
     import zmq
 
-__all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "end_sockets", "forget_all", "workers"]
+__all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "forget_all", "workers"]
 
 GRACE_S = 0.25  # for a stream to stop, before its worker is killed
 LOOK_S = 0.1  # how often a wait looks by itself whether the worker lives
@@ -32,22 +33,11 @@ _FILES = ("pipe", "memory", "pidfd")
 
 _lock = threading.Lock()
 _workers: list[weakref.ref[Worker]] = []  # no WeakSet: a signal in its callback would be printed
-_context: zmq.Context[zmq.Socket[bytes]] | None = None
 _names = 0
 
 
 class Gone(Exception):  # noqa: N818, an event rather than an error
     """The worker has died."""
-
-
-def _new_context() -> zmq.Context[zmq.Socket[bytes]]:
-    """The sockets' context: this library's own, never the instance that others share."""
-    global _context  # it ends with `shutdown`
-    import zmq  # not before the first process has been started, which takes longer
-
-    if _context is None:
-        _context = zmq.Context()
-    return _context
 
 
 class Worker:
@@ -58,13 +48,14 @@ class Worker:
     pidfd: int = -1
 
     def __init__(self) -> None:
-        global _names  # a counter
         self.pid: int = os.getpid()  # whose worker it is
         self.socket: Any = None
         self.birth: launch.Birth | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: str | None = None
         self.ended: bool = False
+        self.shut: bool = False  # whether `shutdown` ends it, which another thread may do while this one waits for it
+        self.using: threading.RLock = threading.RLock()  # the socket, which is for one thread at a time
         self.code: int | None = None  # how it ended: a code, a negative signal, or unknown
         self.let_go: bool = False  # whether nothing is held any more; a signal may come while it is let go
         self._starting: threading.RLock = threading.RLock()  # what is half made cannot be killed whole
@@ -104,9 +95,7 @@ class Worker:
         self.dont_wait: int = zmq.DONTWAIT
         self.again: type[zmq.Again] = zmq.Again
         _names += 1
-        self.socket = _new_context().socket(zmq.PAIR)
-        self.socket.linger = 0
-        self.socket.set_hwm(0)
+        self.socket = new_socket()
         if portable:
             self.folder = tempfile.mkdtemp(prefix="pescador_fn_")  # mode 0700
             address = f"ipc://{self.folder}/{_names}"
@@ -126,12 +115,13 @@ class Worker:
 
     def send(self, *frames: bytes) -> None:
         """Send, or raise `Gone`: a bound pair would block for ever on a peer that is dead."""
-        if self.ended:
-            raise Gone
-        try:
-            self.socket.send_multipart(frames, self.dont_wait)
-        except self.again:
-            raise Gone from None
+        with self.using:
+            if self.ended:
+                raise Gone
+            try:
+                self.socket.send_multipart(frames, self.dont_wait)
+            except self.again:
+                raise Gone from None
 
     def wake(self) -> None:
         """Let a worker that waits for room look again."""
@@ -147,12 +137,13 @@ class Worker:
             self.folder = None
 
     def take(self) -> Any:
-        """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet."""
-        try:
+        """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet; or `Gone`."""
+        with self.using, suppress(self.again):
+            if self.ended:
+                raise Gone
             head, body = self.socket.recv_multipart(self.dont_wait)
-        except self.again:
-            return None
-        return (*pickle.loads(head), body)
+            return (*pickle.loads(head), body)
+        return None
 
     def wait(self, seconds: float = LOOK_S) -> None:
         """Until there is a message, at most for a while.
@@ -160,16 +151,16 @@ class Worker:
         Raises:
             Gone: when the worker is dead and has left no message.
         """
-        if self.ended:
-            raise Gone
-        milliseconds = max(1, int(seconds * 1000))
-        found = dict(self.poller.poll(milliseconds))
-        if self.socket in found:
-            return
-        dead = self.pidfd in found if self.pidfd >= 0 else not self.lives
-        # What it sent before it died may still be on its way through the socket's own thread.
-        if dead and not self.socket.poll(20):
-            raise Gone
+        with self.using:
+            if self.ended:
+                raise Gone
+            found = dict(self.poller.poll(max(1, int(seconds * 1000))))
+            if self.socket in found:
+                return
+            dead = self.pidfd in found if self.pidfd >= 0 else not self.lives
+            # What it sent before it died may still be on its way through the socket's own thread.
+            if dead and not self.socket.poll(20):
+                raise Gone
 
     @property
     def lives(self) -> bool:
@@ -224,12 +215,17 @@ class Worker:
     def _let_go(self) -> None:
         self.ended = True
         if self.socket is not None:
-            self.socket.close(0)
-        # In C, so that no signal comes between a number that is taken and its close.
-        deque(map(os.close, filter((0).__le__, map(vars(self).pop, _FILES, repeat(-1)))), maxlen=0)
+            with self.using:
+                self.socket.close(0)
+        self._close_files()
+        self.control, self.reader = Control(-1), Reader(-1)  # of nobody: a map holds its file
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.let_go = True
+
+    def _close_files(self) -> None:
+        """In C, so that no signal comes between a number that is taken and its close."""
+        deque(map(os.close, filter((0).__le__, map(vars(self).pop, _FILES, repeat(-1)))), maxlen=0)
 
     def stop(self) -> None:
         """Let it close what it has open; one that has not come in yet is ended."""
@@ -256,12 +252,8 @@ class Worker:
 
     def forget(self) -> None:
         """In a forked child: close what keeps the parent's worker from noticing its parent's death."""
-        for name in _FILES:
-            fd = getattr(self, name)
-            setattr(self, name, -1)
-            if fd >= 0:
-                with suppress(OSError):
-                    os.close(fd)
+        with suppress(OSError):
+            self._close_files()
 
     def __del__(self) -> None:
         if not self.let_go:
@@ -273,25 +265,15 @@ def workers() -> list[Worker]:
     return [worker for ref in _workers if (worker := ref()) is not None]
 
 
-def end_sockets() -> None:
-    """Let go of the sockets' context, when all workers have ended."""
-    global _context  # it begins again with the next worker
-    with _lock:
-        context, _context = _context, None
-    if context is not None:
-        context.destroy(0)
-
-
 _kept: list[Any] = []  # in a forked child, the parent's: their sockets must not be closed by a destructor
 
 
 def forget_all() -> None:
     """In a forked child: it has no workers; it may start its own."""
-    global _lock, _context  # the parent's
+    global _lock  # the parent's
     _lock = threading.Lock()
     for worker in workers():
         worker.forget()
         _kept.append(worker)
-    _kept.append(_context)
+    forget_sockets()
     _workers.clear()
-    _context = None

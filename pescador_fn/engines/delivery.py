@@ -66,6 +66,13 @@ class Delivery(Running[T]):
         items: Iterator[T] = map(_throw, handed) if isinstance(rest[position], Raised) else handed
         return items
 
+    def let_go(self) -> None:
+        """Forget what is not delivered, also where plumbing that is still held has it."""
+        handed = self.given[0]
+        self.given = iter([]), 0, self.delivered
+        self.outcomes.clear()
+        deque(handed, maxlen=0)
+
     def held(self) -> Iterable[Any]:
         return ()
 

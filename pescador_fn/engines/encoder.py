@@ -11,6 +11,7 @@ import numpy as np
 
 from pescador_fn.engines.columns import SMALL, Row, Schema, Signature, array_over, signature
 from pescador_fn.engines.copying import copy
+from pescador_fn.engines.pickling import with_slots
 from pescador_fn.engines.slabs import Ref
 from pescador_fn.errors import show
 
@@ -199,7 +200,7 @@ def _slow_pickler() -> Any:
         class Slow(cloudpickle.Pickler, _Packed):  # type: ignore[misc]
             def reducer_override(self, obj: Any) -> Any:
                 found = self.reduce(obj)
-                return super().reducer_override(obj) if found is NotImplemented else found
+                return with_slots(obj, super().reducer_override(obj)) if found is NotImplemented else found
 
         _slow = Slow
     return _slow
@@ -211,7 +212,7 @@ def raised(encoder: Encoder, error: BaseException) -> Row:
     error = error.with_traceback(None)
     try:
         inner = encoder.pickled(ITEM, error)[2]
-    except Exception:
+    except BaseException:  # whatever the error's own methods raise
         inner = None
     return [ERROR, 256 + len(text), inner, text, show(error, 200)]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pescador_fn.engines.launch as launch
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines.child import GRACE_S, Gone
-from pescador_fn.engines.wire import Raised, refs_in, unpack
+from pescador_fn.engines.wire import Outcome, Raised, refs_in, unpack
 
 if TYPE_CHECKING:
     from pescador_fn.engines.child import Worker
 
-__all__ = ["MAX_RESTARTS", "cause", "check_importing", "told", "until_stopped"]
+__all__ = ["MAX_RESTARTS", "cause", "check_importing", "contents", "told", "until_stopped"]
 
 MAX_RESTARTS = 3  # where nothing else is said
 
@@ -69,12 +69,24 @@ def _until_stopped(worker: Worker, until: float) -> BaseException | None:
     return None
 
 
+def contents(worker: Worker, runs: list[Any], body: bytes) -> list[Outcome]:
+    """What a message holds; a worker's slabs are there for as long as it has not been let go, by whichever thread.
+
+    Raises:
+        Gone: if it has been.
+    """
+    with worker.using:
+        if worker.ended:
+            raise Gone
+        return unpack(runs, body, worker.reader)
+
+
 def told(late: Any, worker: Worker) -> BaseException | None:
     """What a worker could not raise by itself."""
     if late is None:
         return None
     runs, body = late
-    (outcome,) = unpack(runs, body, worker.reader)
+    (outcome,) = contents(worker, runs, body)
     assert isinstance(outcome, Raised)
     return outcome.box.pop()
 

@@ -30,6 +30,7 @@ class Host(Protocol):
     n_workers: int
     pulled: Remote[Any] | None
     cut: bool
+    shut: bool
     failure: BaseException | None
 
     def post(self, child: Remote[Any]) -> Hand: ...

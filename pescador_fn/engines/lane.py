@@ -38,7 +38,7 @@ MOST = 256  # items in a stint
 MOST_ERRORS = 64  # that are made ahead: each holds what its traceback speaks of
 ERROR_BYTES = 1024  # about what one takes
 GRACE_S = 0.1  # for the thread to notice that it is not wanted
-SHUT = "the stream was ended by shutdown(); call its factory again"
+SHUT = "parallel, prefetch: the stream was ended by shutdown(); call its factory again"
 
 
 def size_of(item: Any) -> int:

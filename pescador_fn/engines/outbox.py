@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pescador_fn.engines.columns import Row
     from pescador_fn.engines.line import Line
 
-__all__ = ["LOOK_MS", "Outbox", "unpicklable"]
+__all__ = ["LOOK_MS", "SINGLE", "Outbox", "unpicklable"]
 
+SINGLE = 16  # rows sent one by one before any is held back
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
 HEAVY = 2**23  # bytes since the last message, slabs counted: a message costs as much as to copy half a megabyte
@@ -191,8 +192,8 @@ class Outbox:
         return awaited
 
 
-def unpicklable(item: Any, error: Exception) -> WorkerError:
+def unpicklable(item: Any, error: BaseException) -> WorkerError:
     """What stands in the place of an item that does not pickle."""
-    found = WorkerError(f"parallel: the item {show(item, 200)} does not pickle: {error!r}")
+    found = WorkerError(f"parallel: the item {show(item, 200)} does not pickle: {show(error, 200)}")
     found.__cause__ = error
     return found

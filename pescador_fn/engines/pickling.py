@@ -13,7 +13,7 @@ import numpy as np
 from pescador_fn.legible import named
 from pescador_fn.sources import SourceFunction
 
-__all__ = ["dump"]
+__all__ = ["dump", "with_slots"]
 
 _pickler: Any = None
 
@@ -46,6 +46,21 @@ def _is_whole(array: Any) -> bool:
         return False
 
 
+def with_slots(kind: Any, reduced: Any) -> Any:
+    """What cloudpickle makes of a class, but with its ``__slots__`` from the start.
+
+    It sets them when the class is there, where they are none, and what its instances hold then does not fit the class
+    that they came from.
+    """
+    slots = vars(kind).get("__slots__") if isinstance(kind, type) else None
+    if not isinstance(slots, str | tuple | list | dict) or not isinstance(reduced, tuple):
+        return reduced
+    make, args, *rest = reduced
+    if getattr(make, "__name__", "") != "_make_skeleton_class" or not isinstance(args[3], dict):
+        return reduced
+    return make, (*args[:3], {**args[3], "__slots__": slots}, *args[4:]), *rest
+
+
 def _factory_pickler() -> Any:
     global _pickler  # made when it is first needed, since cloudpickle is slow to import
     if _pickler is None:
@@ -60,7 +75,7 @@ def _factory_pickler() -> Any:
                 if type(obj) is np.memmap and _is_whole(obj):
                     order = "C" if obj.flags.c_contiguous else "F"
                     return np.memmap, (obj.filename, obj.dtype, obj.mode, obj.offset, obj.shape, order)
-                return super().reducer_override(obj)
+                return with_slots(obj, super().reducer_override(obj))
 
         _pickler = Pickler
     return _pickler

@@ -18,7 +18,8 @@ import threading
 import time
 
 import pescador_fn.engines.launch as launch
-from pescador_fn.engines.child import GRACE_S, Worker, end_sockets, forget_all, workers
+from pescador_fn.engines.child import GRACE_S, Worker, forget_all, workers
+from pescador_fn.engines.context import end_sockets
 
 __all__ = ["borrow", "give_back", "shutdown"]
 
@@ -135,6 +136,7 @@ def shutdown() -> None:
         timer.cancel()
         timer.join()
     for worker in busy:
+        worker.shut = True  # first, or its stream would replace it
         worker.stop()
     _end(busy + idle)
     end_sockets()

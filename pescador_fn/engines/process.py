@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines.child import Gone, Worker
 from pescador_fn.engines.delivery import Delivery
-from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, told, until_stopped
+from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, contents, told, until_stopped
+from pescador_fn.engines.lane import SHUT
 from pescador_fn.engines.notes import Note, check, keep, newest, noted
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.slabs import Control
-from pescador_fn.engines.wire import Outcome, Raised, unpack
+from pescador_fn.engines.wire import Outcome, Raised
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
 from pescador_fn.running import flow, raising
@@ -92,7 +93,7 @@ class InProcess(Delivery[T]):
             try:
                 failure = self._open()
             except Exception:
-                self.over, self.cut = True, False
+                self.over, self.cut = self.worker is None or not self.worker.shut, False
                 raise
             self.cut = False
             try:
@@ -182,7 +183,7 @@ class InProcess(Delivery[T]):
             return self._take_in(worker, message)
         except Gone:
             self.cut = True
-            return self._bury(worker)
+            return self._bury(self._mine())
 
     def _take_in(self, worker: Worker, message: Any) -> BaseException | None:
         number, word, runs, extra, body = message
@@ -191,7 +192,7 @@ class InProcess(Delivery[T]):
         if number != worker.number:  # of a stream before this one
             return None
         if word == "items":
-            self.outcomes += unpack(runs, body, worker.reader)
+            self.outcomes += contents(worker, runs, body)
             self.opened = True
             worker.control.words[2] += 1
             worker.control.words[1], note = extra
@@ -199,14 +200,14 @@ class InProcess(Delivery[T]):
                 self.notes = [*keep(self.notes, self.delivered), note]
             worker.wake()
         elif word in ("end", "failed"):
-            self.opened = self.ended = word == "end"
-            self.over = not self.ended
             late, worker.stamps = extra
             self.late = told(late, worker)
+            self.opened = self.ended = word == "end"
+            self.over = not self.ended
             self.worker = None
             pool.give_back(worker)
             if word == "failed":
-                (failure,) = unpack(runs, body, worker.reader)
+                (failure,) = contents(worker, runs, body)
                 assert isinstance(failure, Raised)
                 return failure.box.pop()
         return None
@@ -238,8 +239,8 @@ class InProcess(Delivery[T]):
                 "parallel: the stream was opened before a fork and belongs to the parent; call its factory again"
             )
         assert self.worker is not None
-        if self.worker.ended:
-            raise RuntimeError("parallel: the stream was ended by shutdown(); call its factory again")
+        if self.worker.shut:
+            raise RuntimeError(SHUT)
         return self.worker
 
     def broken(self) -> Iterator[T]:
@@ -276,8 +277,7 @@ class InProcess(Delivery[T]):
 
     def close(self) -> None:
         self.over = True
-        self.outcomes.clear()
-        self.given = iter([]), 0, self.delivered
+        self.let_go()
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():
             if self.ready and not worker.ended and not self.cut:  # else a message may be half taken

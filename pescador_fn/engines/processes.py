@@ -10,17 +10,18 @@ A stream in whose call a worker has died again and again is over; the others of 
 from __future__ import annotations
 
 import pickle
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import zmq
 
 import pescador_fn.engines.pool as pool
 from pescador_fn.engines.child import LOOK_S, Gone, Worker
-from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, told, until_stopped
+from pescador_fn.engines.ending import MAX_RESTARTS, cause, check_importing, contents, told, until_stopped
 from pescador_fn.engines.hands import Hand, Hands, Host
 from pescador_fn.engines.pickling import dump
 from pescador_fn.engines.slabs import Control
-from pescador_fn.engines.wire import Raised, unpack
+from pescador_fn.engines.wire import Raised
 from pescador_fn.errors import WorkerDied
 from pescador_fn.legible import named
 
@@ -58,8 +59,9 @@ class _Process(Hand):
             self.worker, self.ready = worker, False
             self.hands.poller = None
         worker = self.worker
-        if worker.ended:
-            raise RuntimeError("parallel: the stream was ended by shutdown(); call its factory again")
+        if worker.shut:
+            self.hands.team.shut = True
+            return
         if not self.ready:
             if not worker.greeted:
                 return
@@ -77,28 +79,30 @@ class _Process(Hand):
     def take(self) -> bool:
         """Take in every message that is there; whether there was one."""
         found = False
-        while self.worker is not None and not self.worker.ended and (message := self.worker.take()) is not None:
-            found = True
-            number, word, runs, extra, body = message
-            worker = self.worker
-            if word == "hello":
-                worker.greet()
-            if number != worker.number:  # of a stream before this one
-                continue
-            self.deaths = 0
-            outcomes = unpack(runs, body, worker.reader)
-            if word == "items":
-                worker.control.words[2] += 1
-                self._take_in(outcomes, *extra)
-                worker.wake()
-            elif word == "failed":
-                _, worker.stamps = extra
-                self.worker = None
-                pool.give_back(worker)
-                (failure,) = outcomes
-                assert isinstance(failure, Raised)
-                self.hands.team.failure = failure.box.pop()
+        with suppress(Gone):  # ended by `shutdown`
+            while self.worker is not None and (message := self.worker.take()) is not None:
+                found = True
+                self._hear(self.worker, *message)
         return found
+
+    def _hear(self, worker: Worker, number: int, word: str, runs: list[Any], extra: Any, body: bytes) -> None:
+        if word == "hello":
+            worker.greet()
+        if word == "hello" or number != worker.number:  # of a stream before this one
+            return
+        self.deaths = 0
+        outcomes = contents(worker, runs, body)
+        if word == "items":
+            worker.control.words[2] += 1
+            self._take_in(outcomes, *extra)
+            worker.wake()
+        elif word == "failed":
+            _, worker.stamps = extra
+            self.worker = None
+            pool.give_back(worker)
+            (failure,) = outcomes
+            assert isinstance(failure, Raised)
+            self.hands.team.failure = failure.box.pop()
 
     def _take_in(self, outcomes: list[Any], tags: list[int], sizes: list[int], events: list[Any]) -> None:
         assert self.worker is not None
@@ -127,6 +131,9 @@ class _Process(Hand):
         """Look how it died, and whose fault that was."""
         worker = self.worker
         assert worker is not None
+        if worker.shut:
+            self.hands.team.shut = True
+            return
         which, call = (worker.control.words[3], worker.control.words[4]) if self.ready else (0, 0)
         worker.kill()
         child, restarts = self.children.get(which), self.hands.restarts
@@ -186,7 +193,7 @@ class Processes(Hands):
                 hand.send()
             except Gone:
                 hand.bury()
-        if self.take():
+        if self.team.shut or self.take():
             return
         process = awaited if isinstance(awaited, _Process) and awaited.ready else None
         worker = None if process is None else process.worker
@@ -216,16 +223,22 @@ class Processes(Hands):
                 if hand.worker.pidfd >= 0:
                     poller.register(hand.worker.pidfd, zmq.POLLIN)
             self.poller = poller  # whole: a signal may come between any two steps here
-        found = dict(self.poller.poll(int(LOOK_S * 1000)))
-        for hand in hands:
-            worker = hand.worker
-            assert worker is not None
-            if worker.socket not in found and (worker.pidfd in found if worker.pidfd >= 0 else not worker.lives):
-                if worker.socket.poll(20):  # what it sent before it died came through the socket's own thread
-                    continue
-                self.team.cut = True
-                hand.bury()
-                self.team.cut = False
+        with ExitStack() as using:
+            for hand in hands:
+                assert hand.worker is not None
+                using.enter_context(hand.worker.using)
+            if any(hand.worker is None or hand.worker.ended for hand in hands):  # by `shutdown`
+                return
+            found = dict(self.poller.poll(int(LOOK_S * 1000)))
+            for hand in hands:
+                worker = hand.worker
+                assert worker is not None
+                if worker.socket not in found and (worker.pidfd in found if worker.pidfd >= 0 else not worker.lives):
+                    if worker.socket.poll(20):  # what it sent before it died came through the socket's own thread
+                        continue
+                    self.team.cut = True
+                    hand.bury()
+                    self.team.cut = False
 
     def stop(self) -> None:
         workers = []

@@ -171,5 +171,5 @@ class Remote(Delivery[T]):
 
     def close(self) -> None:
         self.over = True
-        self.given = iter([]), 0, self.delivered
+        self.let_go()
         self.ahead.team.end(self)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.crew import Crew
 from pescador_fn.engines.encoder import raised
-from pescador_fn.engines.outbox import LOOK_MS, Outbox, unpicklable
+from pescador_fn.engines.outbox import LOOK_MS, SINGLE, Outbox, unpicklable
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.wire import pack, row_bytes
 
@@ -56,7 +56,7 @@ class Sharing(Outbox):
                         self.hear(socket.recv_multipart())
                 if (self.made > self.limit and not self.wait()) or not crew.turn():
                     break
-                if crew.hurry or self.is_due:
+                if crew.hurry or self.is_due or self.sent < SINGLE:
                     crew.hurry = False
                     self.flush()
         self.drop()
@@ -91,7 +91,7 @@ class Sharing(Outbox):
         """Let an item wait to be sent, as it is now."""
         try:
             row = self.encoder.row(item)
-        except Exception as error:
+        except BaseException as error:  # whatever the item's own methods raise
             row = raised(self.encoder, unpicklable(item, error))
         self.put(which, row)
 

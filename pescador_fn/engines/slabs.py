@@ -13,11 +13,12 @@ any size needs few mappings. The file has no name, so whatever dies takes it alo
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import tempfile
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,19 +141,20 @@ class Writer:
 class _Lease(weakref.ref[Bytes]):
     """Watches the array over a slab; when it is freed, the slab is."""
 
-    __slots__ = ("index", "leases", "map", "process")
+    __slots__ = ("index", "map")
 
-    index: int
+    index: int  # of the slab; -1 where it is lent for good
     map: mmap.mmap
-    leases: dict[int, _Lease]
-    process: int
+
+
+_leases: dict[int, _Lease] = {}  # by identity: a reference to an array has no hash
 
 
 def _end(lease: weakref.ref[Bytes]) -> None:
     assert isinstance(lease, _Lease)
-    if lease.process == os.getpid():  # a forked child's copy of the array says nothing about ours
+    if lease.index >= 0:
         lease.map[lease.index] = 0
-    lease.leases.pop(id(lease), None)
+    _leases.pop(id(lease), None)
 
 
 class Reader:
@@ -161,8 +163,6 @@ class Reader:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.maps: dict[int, mmap.mmap] = {}
-        self.leases: dict[int, _Lease] = {}  # by identity: a reference to an array has no hash
-        _readers[:] = [ref for ref in _readers if ref() is not None] + [weakref.ref(self)]
 
     def _map(self, ref: Ref) -> mmap.mmap:
         found = self.maps.get(ref.start)
@@ -179,27 +179,50 @@ class Reader:
         place = self._map(ref)
         base: Bytes = np.frombuffer(place, np.uint8, ref.n_bytes, ref.offset)
         lease = _Lease(base, _end)
-        lease.map, lease.index, lease.leases, lease.process = place, ref.slab, self.leases, os.getpid()
-        self.leases[id(lease)] = lease
+        lease.map, lease.index = place, ref.slab
+        _leases[id(lease)] = lease
         return base
 
     def free(self, ref: Ref) -> None:
         """Free a slab that nobody has looked at."""
         self._map(ref)[ref.slab] = 0
 
-    def retire(self) -> None:
-        """Leave the slabs that are lent for good, since a forked child may look at them."""
-        self.leases.clear()
+
+def _forked_here() -> None:
+    """In the parent of a fork: the slabs that are lent now are so for good, since the child may not have copied yet."""
+    for lease in _leases.values():
+        lease.index = -1
 
 
-_readers: list[weakref.ref[Reader]] = []
+def _forked_there() -> None:
+    """In a forked child: arrays are its own, as all other memory is; what it writes to them is its own affair."""
+    held: dict[int, tuple[mmap.mmap, list[Bytes]]] = {}
+    for lease in _leases.values():
+        array = lease()
+        if array is not None:
+            held.setdefault(id(lease.map), (lease.map, []))[1].append(array)
+    _leases.clear()
+    for place, arrays in held.values():
+        copies = [array.tobytes() for array in arrays]
+        _detach(place)
+        for array, copy in zip(arrays, copies, strict=True):
+            array[:] = np.frombuffer(copy, np.uint8)
 
 
-def _forked() -> None:
-    for ref in _readers:
-        reader = ref()
-        if reader is not None:
-            reader.retire()
+_FIXED = 0x10  # MAP_FIXED, which Python does not name; the same on Linux, macOS and the BSDs
 
 
-os.register_at_fork(after_in_parent=_forked, after_in_child=_forked)
+def _detach(place: mmap.mmap) -> None:
+    """Put empty memory of this process's own where a shared map is."""
+    address = np.frombuffer(place, np.uint8).__array_interface__["data"][0]
+    system: Any = ctypes.CDLL(None, use_errno=True)
+    system.mmap.restype = ctypes.c_void_p
+    system.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _FIXED
+    if system.mmap(address, len(place), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != address:
+        raise OSError(
+            ctypes.get_errno(), "parallel: arrays that this process has from before a fork are shared with it"
+        )
+
+
+os.register_at_fork(after_in_parent=_forked_here, after_in_child=_forked_there)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pescador_fn.below import begin
 from pescador_fn.engines.ahead import Ahead, Part
+from pescador_fn.engines.lane import SHUT
 from pescador_fn.engines.notes import ABOUT
 from pescador_fn.engines.split import Path, Split, Unit, rebuilt, units
 from pescador_fn.factory import Node, Parts
-from pescador_fn.running import Behind, Running, flow
+from pescador_fn.running import Behind, Running, flow, raising
 from pescador_fn.state import Loader, Saver
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Team:
         self.pulled: Remote[Any] | None = None  # what the executor is pulling, while it is looked ahead
         self.failure: BaseException | None = None  # why nothing can be made
         self.over: bool = False
+        self.shut: bool = False  # by `shutdown`
         self.owner: int = os.getpid()
 
     def __enter__(self) -> Self:
@@ -130,9 +132,15 @@ class Team:
         if self.over:
             child.over = True
             return
-        if wanted:
-            child.hand.want(child)
-        self.hands.exchange(child.hand)
+        if not self.shut:
+            if wanted:
+                child.hand.want(child)
+            self.hands.exchange(child.hand)
+        if self.shut:  # which may have come meanwhile, from another thread
+            for ahead in self.muxes:
+                for one in ahead.children.values():
+                    one.let_go()
+            raise RuntimeError(SHUT)
 
     def end(self, child: Remote[Any]) -> None:
         """Close a stream in its worker; one that does not stop is ended with it."""
@@ -144,7 +152,7 @@ class Team:
             if not child.closed and not child.complete:
                 child.hand.drop(child)
             until = time.monotonic() + GRACE_S
-            while not child.closed and not self.over and self.failure is None:
+            while not child.closed and not self.over and not self.shut and self.failure is None:
                 if time.monotonic() > until:
                     child.hand.replace(child)
                     break
@@ -166,7 +174,7 @@ class Team:
                 ahead.running = None
                 for child in ahead.children.values():
                     child.over = True
-                    child.outcomes.clear()
+                    child.let_go()
                     late = late or (child.late if child.adopted else None)
             self.hands.stop()
             if late is not None:
@@ -196,6 +204,8 @@ class Shared(Running[T]):
 
     def more(self) -> Iterator[T] | None:
         """The pipeline; at its end its workers are free."""
+        if self.team.shut:
+            return raising(RuntimeError(SHUT))
         if self.laid and self.upstream.done:
             self.close()
             return None

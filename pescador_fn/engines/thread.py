@@ -135,6 +135,8 @@ class _Threaded(Running[T]):
                 self.laid = lane.taken + n, calls
                 return map(call, calls)  # `operator.call` is C: no signal comes between an item and its consumer
             if ended:
+                if self.shut:
+                    raise RuntimeError(SHUT)
                 self.over = True
                 return None
             lane.full.awaited = True

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.crew import Crew
 from pescador_fn.engines.hands import Hand, Hands, Host
-from pescador_fn.engines.lane import ERROR_BYTES, GRACE_S, SHUT, Bell, size_of
+from pescador_fn.engines.lane import ERROR_BYTES, GRACE_S, Bell, size_of
 from pescador_fn.engines.wire import Raised
 from pescador_fn.moment import BACKGROUND
 
@@ -163,6 +163,8 @@ class Threads(Hands):
 
     def exchange(self, awaited: Hand | None) -> None:
         del awaited
+        if self.team.shut:
+            return
         for hand in self.threads:
             hand.send()
         self.bell.awaited = True
@@ -195,7 +197,7 @@ def shutdown() -> None:
     """Stop every thread that can be stopped."""
     for hands in list(_open):
         if any(hand.lane is not None for hand in hands.threads):
-            hands.team.failure = RuntimeError(SHUT)
+            hands.team.shut = True
             hands.stop()
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from pescador_fn.engines.columns import Row, split
 from pescador_fn.engines.encoder import ERROR, ITEM
 from pescador_fn.engines.slabs import Ref
-from pescador_fn.errors import RemoteTraceback, WorkerError
+from pescador_fn.errors import RemoteTraceback, WorkerError, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
                 try:
                     add(fetch(refs))
                 except Exception as error:
-                    late = WorkerError(f"parallel: an item does not unpickle where it arrives: {error!r}")
+                    late = WorkerError(f"parallel: an item does not unpickle where it arrives: {show(error, 200)}")
                     late.__cause__ = error
                     found.append(Raised(late))
         elif run[0] == ERROR:

@@ -26,7 +26,7 @@ from pescador_fn.below import begin
 from pescador_fn.engines.encoder import Encoder, raised
 from pescador_fn.engines.line import Line
 from pescador_fn.engines.notes import Note, Pace, stand
-from pescador_fn.engines.outbox import Outbox, unpicklable
+from pescador_fn.engines.outbox import SINGLE, Outbox, unpicklable
 from pescador_fn.engines.sharing import Sharing
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.split import units
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from pescador_fn.running import Running
 
 __all__ = ["main"]
-
-SINGLE = 16  # rows sent one by one before any is held back
 
 
 class Worker(Line):
@@ -215,7 +213,7 @@ class _Run(Outbox):
             else:
                 try:
                     row = encoder.quick(item) or encoder.row(item)  # most often a call is saved
-                except Exception as error:
+                except BaseException as error:  # whatever the item's own methods raise
                     row = raised(encoder, unpicklable(item, error))
                 item = None
             call += 1

@@ -1,0 +1,46 @@
+"""The context of the parent's sockets: this library's own, never the instance that others share."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import zmq
+
+__all__ = ["end_sockets", "forget_sockets", "new_socket"]
+
+_lock = threading.Lock()
+_context: zmq.Context[zmq.Socket[bytes]] | None = None
+_kept: list[Any] = []  # in a forked child, the parent's: its sockets must not be closed by a destructor
+
+
+def new_socket() -> Any:
+    """One of a pair, that keeps nothing back and does not linger."""
+    global _context  # it ends with `shutdown`
+    import zmq  # not before the first process has been started, which takes longer
+
+    with _lock:
+        if _context is None:
+            _context = zmq.Context()
+        socket = _context.socket(zmq.PAIR)
+    socket.linger = 0
+    socket.set_hwm(0)
+    return socket
+
+
+def end_sockets() -> None:
+    """Let go of the context, when all workers have ended."""
+    global _context  # it begins again with the next worker
+    with _lock:
+        context, _context = _context, None
+    if context is not None:
+        context.destroy(0)
+
+
+def forget_sockets() -> None:
+    """In a forked child: the context is the parent's; it may make its own."""
+    global _lock, _context  # the parent's
+    _lock = threading.Lock()
+    _kept.append(_context)
+    _context = None
