@@ -92,7 +92,7 @@ class WorkingSet(Activations[T]):
     def drawing(self, slots: list[Iterator[T]]) -> Iterator[T]:
         """The items of the draws that are left of the block."""
         schedule, active, factories, left = self.schedule, self.active, self.factories, self.left
-        dead, began, version = schedule.dead, self.counts.began, self.version
+        dead, open_slots, began, version = schedule.dead, schedule.open_slots, self.counts.began, self.version
         opened = self.opened
         for slot in self.index:
             # A signal comes after a call or at the end of a loop: not between a draw and its item.
@@ -107,7 +107,10 @@ class WorkingSet(Activations[T]):
                 try:
                     before = active[slot]
                     if before is None:
-                        found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
+                        if slot not in open_slots:  # no stream takes it any more, and the draw is spent
+                            self.cut = False
+                            continue
+                        found = schedule.enter(slot, draw)
                     else:
                         found, calls, owner, running = before
                         if running is not None and not running.done and calls.__length_hint__():
@@ -136,7 +139,9 @@ class WorkingSet(Activations[T]):
                             found = schedule.replace(slot, draw)
                     if found is None:
                         self.shut(slot, draw)
-                        return
+                        if self.ended or version != self.version:
+                            return
+                        continue
                     stream, number, quota = found
                     self.cut = False
                     try:
