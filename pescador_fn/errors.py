@@ -49,7 +49,7 @@ class RemoteTraceback(Exception):  # noqa: N818, it is no error of its own
 
 
 def show(value: object, most: int = 60) -> str:
-    """The ``repr`` of a value, cut to ``most`` characters; that of a user's object may fail, as of lists 3,000 deep."""
+    """The ``repr`` of a value, cut to ``most`` characters; one that fails, as of a very deep list, is told of."""
     try:
         text = repr(value)
     except Exception as error:

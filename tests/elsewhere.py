@@ -38,7 +38,7 @@ class Unspeakable(Exception):  # noqa: N818
     __str__ = __repr__
 
 
-def deep(n=3000):
+def deep(n=30_000):
     """A list that neither its pickle nor its repr get to the bottom of."""
     found = []
     for _ in range(n):
