@@ -38,7 +38,8 @@ class _Process(Hand):
         self.worker: Worker | None = None
         self.ready: bool = False  # whether it has been told the factory
         self.held: int = 0  # bytes received and not delivered
-        self.deaths: int = 0  # one after the other, without a word
+        self.unborn: int = 0  # that died one after the other before they came in
+        self.deaths: int = 0  # and that died while they loaded the factory
 
     def release(self, n_bytes: int) -> None:
         self.held -= n_bytes
@@ -88,6 +89,7 @@ class _Process(Hand):
     def _hear(self, worker: Worker, number: int, word: str, runs: list[Any], extra: Any, body: bytes) -> None:
         if word == "hello":
             worker.greet()
+            self.unborn = 0
         if word == "hello" or number != worker.number:  # of a stream before this one
             return
         self.deaths = 0
@@ -154,9 +156,11 @@ class _Process(Hand):
                 child.receive(Raised(died), 0)
                 child.opened, child.length, child.closed = True, received + 1, True
         else:
-            self.deaths += 1
-            if self.deaths > restarts:
-                self.hands.team.failure = WorkerDied(f"parallel: a worker died {self.deaths} times by itself {how}")
+            self.deaths += self.ready
+            self.unborn += not self.ready
+            n = max(self.deaths, self.unborn)
+            if n > restarts:
+                self.hands.team.failure = WorkerDied(f"parallel: a worker died {n} times by itself {how}")
         self.again()
 
     def end(self) -> None:

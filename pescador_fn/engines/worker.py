@@ -95,6 +95,7 @@ class Worker(Line):
             runs, body = pack([raised(Encoder(self.slabs), error)])
             self.send(number, "failed", runs, (None, self._stamps()), body)
             return
+        self.send(number, "loaded")
         sharing = Sharing(self, number, muxes, max_bytes, held)
         sharing.run()
         late = _close(sharing.crew)
