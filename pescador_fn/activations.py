@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
-from pescador_fn.below import Past, save_child
 from pescador_fn.loop import Loop
+from pescador_fn.past import Past, save_child
 from pescador_fn.running import FOREVER, Running, close_all
 from pescador_fn.schedule import Activation, Schedule
 from pescador_fn.seeds import Place

@@ -1,4 +1,4 @@
-"""What lies below a stage: streams of the user's, and how the streams of a mux are opened, saved and opened again."""
+"""What lies below a stage: streams of the user's, and how the streams of a mux are opened."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pescador_fn.legible import named
 from pescador_fn.replaying import catch_up
 from pescador_fn.running import EMPTY, FOREVER, Running
 from pescador_fn.seeds import Place, Root
-from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver, plain
+from pescador_fn.state import OPAQUE, Loader, Saver, plain
 
 __all__ = [
     "PLAIN",
     "SURE",
     "Leaf",
     "Opened",
-    "Past",
     "Stage",
     "adopt",
     "begin",
@@ -28,7 +27,6 @@ __all__ = [
     "open_child",
     "origin",
     "prepare",
-    "save_child",
     "stopped",
 ]
 
@@ -85,7 +83,8 @@ def adopt(iterable: Any, factory: object) -> Opened:
     if own is None:
         return items, owner, None
     leaf: Leaf[Any] = Leaf(factory, Root())  # its place is asked for by sources only, which are no such iterators
-    leaf.calls, leaf.owner, leaf.own = repeat(items, FOREVER), owner, own
+    leaf.owner, leaf.own = owner, own
+    leaf.count(items, 0)
     return iter(leaf), leaf, leaf
 
 
@@ -95,7 +94,7 @@ class Leaf(Running[T]):
     Those of a generator by what it gave, which costs half as much: after a call that gave nothing, it is over.
     """
 
-    __slots__ = ("calls", "closed", "ended", "factory", "items", "own", "owner", "past", "place", "where")
+    __slots__ = ("calls", "closed", "ended", "factory", "given", "items", "own", "owner", "past", "place", "where")
 
     def __init__(self, factory: Any, place: Place) -> None:
         super().__init__()
@@ -103,6 +102,7 @@ class Leaf(Running[T]):
         self.place: Place = place
         self.calls: repeat[Any] | None = None
         self.items: Iterator[T] | None = None  # where it is what they gave that is counted
+        self.given: repeat[Any] | None = None  # what counts that beside, where the iterator has a state of its own
         self.owner: Any = None
         self.own: Resumable | None = None
         self.closed: bool = False
@@ -140,8 +140,17 @@ class Leaf(Running[T]):
                 self.own.load_state_dict(known)
             elif not jumps:
                 self.ended = catch_up(items, n, known, self.where, ended=True)
-        self.items = items if type(items) is GeneratorType else None
-        self.calls = repeat(items if self.items is None else True, FOREVER - n)
+        self.count(items, n)
+
+    def count(self, items: Iterator[T], n: int) -> None:
+        """Go on with the items after ``n`` calls."""
+        if type(items) is GeneratorType:
+            self.items, self.calls = items, repeat(True, FOREVER - n)
+            return
+        if self.own is not None:
+            self.given = repeat(True, FOREVER - n)
+            items = compress(items, self.given)
+        self.items, self.calls = None, repeat(items, FOREVER - n)
 
     @property
     def done(self) -> bool:
@@ -175,6 +184,8 @@ class Leaf(Running[T]):
             return list(self.past)
         n = 0 if self.calls is None else FOREVER - self.calls.__length_hint__()
         if self.closed or self.ended or (type(self.owner) is GeneratorType and self.owner.gi_frame is None):
+            return [n, "ended", None]
+        if self.given is not None and n > FOREVER - self.given.__length_hint__():  # a call that gave nothing
             return [n, "ended", None]
         own = None if self.own is None else plain(self.own.state_dict())
         if own is not None:
@@ -223,51 +234,6 @@ def origin(factory: Any, place: Place) -> dict[str, Any]:
     saver = Saver()
     at = saver.running(begin(factory, place))
     return {"stages": saver.stages, "at": at}
-
-
-class Past:
-    """A stream of a mux that a state names: read, and not open yet."""
-
-    __slots__ = ("factory", "known", "n", "place", "running", "where")
-
-    def __init__(self, factory: Any, place: Place, saved: Any, loader: Loader, label: object) -> None:
-        self.factory: Any = factory
-        self.place: Place = place
-        self.where: str = f"{loader.where}[{label!r}]"
-        self.running: Running[Any] | None = None
-        self.n: int
-        self.known: Any
-        self.n, self.known = (saved, None) if isinstance(saved, int) else saved
-        if not isinstance(self.known, str | None):
-            self.running = loader.running(begin(factory, place), [self.n, self.known], label)
-        elif hasattr(factory, "_start"):
-            self.running = begin(factory, place)
-            if self.running.about()[""] not in ELSEWHERE:
-                raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
-            stages = [getattr(factory.of, "described", OPAQUE)]
-            self.running.load([{"stages": stages, "at": [0, [self.n, None, self.known]]}, 0, False], loader)
-
-    def save(self, saver: Saver) -> Any:
-        """The state that it was read from."""
-        if self.running is not None:
-            return saver.running(self.running)
-        return self.n if self.known is None else [self.n, self.known]
-
-    def open(self) -> Opened:
-        """Open it, and bring it to where it was."""
-        if self.running is not None:
-            return iter(self.running), self.running, self.running
-        opened = open_at(self.factory, self.place)
-        catch_up(opened[0], self.n, self.known, self.where)
-        return opened
-
-
-def save_child(saver: Saver, factory: Any, place: Place, running: Running[Any] | None, calls: int) -> Any:
-    """The state of one open stream of a mux, from which ``Past`` opens it again."""
-    if running is not None:
-        return saver.running(running)
-    verify = saver.verify and calls > 0
-    return [calls, saver.checksum(calls, partial(open_at, factory, place))] if verify else calls
 
 
 class Stage(Running[T]):

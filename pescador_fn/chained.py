@@ -7,9 +7,10 @@ from itertools import chain, compress, islice, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pescador_fn.below import PLAIN, Past, adopt, open_child, save_child, stopped
+from pescador_fn.below import PLAIN, adopt, open_child, stopped
 from pescador_fn.factory import Node, Parts
 from pescador_fn.given import check_part
+from pescador_fn.past import Past, save_child
 from pescador_fn.running import FOREVER, Running, close_all, raising
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver

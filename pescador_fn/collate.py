@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,11 +84,6 @@ def _joined(arrays: Sequence[Any], first: Any) -> Any:
 
 def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
     """Arrays of one form or plain numbers as one array; ``None`` where they are not."""
-    if kind is int:
-        try:  # in less time than numpy takes to look at them
-            return ndarray(len(rows), np.int64, bytearray(struct.pack(f"{len(rows)}q", *rows)))
-        except Exception:  # others, or large ones; or whatever the `__index__` of an item raises
-            pass
     try:
         if kind is not np.ndarray:
             made = np.array(rows)

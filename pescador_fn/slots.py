@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.below import Past, open_child, save_child
+from pescador_fn.below import open_child
 from pescador_fn.given import check_part
+from pescador_fn.past import Past, save_child
 from pescador_fn.running import EMPTY, Running, close_all
 from pescador_fn.seeds import Place
 

@@ -255,6 +255,15 @@ def counted(path, k):
 
 
 @source
+def reluctant(seconds):
+    """Takes its time to close."""
+    try:
+        yield from itertools.count()
+    finally:
+        time.sleep(seconds)
+
+
+@source
 def numbered(k, seconds):
     for i in itertools.count():
         time.sleep(seconds)

@@ -3,14 +3,17 @@
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections import deque
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import elsewhere
 import nbformat
@@ -531,6 +534,44 @@ def test_a_stream_that_was_shut_down_stays_so(engine, when):
 
 
 @pytest.mark.parametrize("engine", SHARED)
+def test_a_shutdown_by_the_handler_of_a_signal(engine):
+    stream = SHARED[engine](elsewhere.numbered(0, 0.05))()
+    next(stream)
+    before = signal.signal(signal.SIGUSR1, lambda *_: shutdown())
+    ending = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    ending.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="ended by shutdown"):
+                deque(stream, maxlen=0)
+    finally:
+        ending.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("engine", SHARED)
+def test_a_stream_that_begins_while_others_are_shut_down(engine, within_seconds):
+    """Another thread ends the first, which takes its time; the second lives on, unless it is a thread: they come last."""
+    perhaps_not = nullcontext() if "process" in engine else suppress(RuntimeError)
+    for pause in (0.0, 0.0, 0.05, 0.1):
+        first = SHARED[engine](elsewhere.reluctant(0.2))()
+        next(first)
+        ending = threading.Thread(target=shutdown)
+        ending.start()
+        time.sleep(pause)
+        with suppress(RuntimeError):
+            while ending.is_alive():
+                next(first)
+        first.close()
+        for _ in range(2):
+            with SHARED[engine](noise(30))() as second, perhaps_not:
+                assert len([*second]) in (30, 90)
+        ending.join()
+        with SHARED[engine](noise(30))() as second:
+            assert len([*second]) in (30, 90)
+
+
+@pytest.mark.parametrize("engine", SHARED)
 def test_a_stream_that_is_closed_holds_nothing_though_it_has_a_name(engine):
     before = belongings()
     with SHARED[engine](elsewhere.arrays(10**6, 60_000))() as stream:
@@ -562,13 +603,21 @@ def test_classes_with_slots_that_no_module_has(n_workers):
     class Open(Point):
         pass
 
-    def mixed():
-        named, other = Named(1, 2), Open(3, 4)
-        named.name, other.name = "a", "b"
-        yield from (Row(5), named, other)
+    class Few(Point):
+        __slots__ = frozenset({"z"})
 
-    row, named, other = parallel(chain_mux([mixed]), n_workers)()
+    class Pair(NamedTuple):
+        one: int
+        two: int = 2
+
+    def mixed():
+        named, other, few = Named(1, 2), Open(3, 4), Few(5, 6)
+        named.name, other.name, few.z = "a", "b", 7
+        yield from (Row(5), named, other, few, Pair(1))
+
+    row, named, other, few, pair = parallel(chain_mux([mixed]), n_workers)()
     assert row == Row(5)
+    assert (few.at(), few.z, pair, type(pair)) == ((5, 6), 7, (1, 2), Pair)
     assert (type(named), named.at(), named.name) == (Named, (1, 2), "a")
     assert (type(other), other.at(), other.name) == (Open, (3, 4), "b")
 

@@ -722,11 +722,34 @@ def test_what_a_forked_child_writes_to_an_array_is_its_own():
         return True
 
     assert forked(child)
+    pid = os.fork()
+    if not pid:
+        time.sleep(0.1)
+        os._exit([x[-1] for x in held] != [0, 1, 2, 3])
+    for x in held:
+        x += 1  # which the child is not to see
+    assert os.waitpid(pid, 0)[1] == 0
+    for x in held:
+        x -= 1
     assert [x["x"][-1] for x in stream] == [4, 5, 6, 7]
     stream.close()
     shutdown()
     assert forked(child)
     assert [x[-1] for x in held] == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forks_cost_no_memory():
+    stream = parallel(elsewhere.arrays(10**6, 3000), max_bytes=10**6)()
+    sizes = []
+    for _ in range(30):
+        held = pulls(stream, 20)
+        assert forked(lambda: True)
+        del held
+        (worker,) = child.workers()
+        sizes.append(os.fstat(worker.memory).st_size)
+    assert sizes[-1] == sizes[9]
+    stream.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

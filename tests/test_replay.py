@@ -175,6 +175,31 @@ def test_such_an_iterator_directly_in_a_mux(mux, blocks):
     assert cost_of_resuming(counting, mux(parts, seed=0), 61, more=5) == 0
 
 
+class Torn(Bookmark):
+    def __next__(self):
+        item = super().__next__()
+        if self.at == 3:
+            raise ValueError("torn")
+        return item
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda f: map_items(f, abs),
+        lambda f: shuffled_mux([f, f], on_exhausted="drop", seed=0),
+        lambda f: stochastic_mux([f, f], 1, 5, mode="exhaustive", seed=0),
+    ],
+)
+def test_such_an_iterator_has_ended_where_it_raised(build, blocks):
+    factory = build(lambda: Torn(Counting(), 0, 9))
+    whole = shown(outcomes(factory()))
+    for n in range(len(whole) + 1):
+        stream = factory()
+        assert shown(outcomes(stream, n)) == whole[:n]
+        assert shown(outcomes(resume(factory, through_json(stream.state_dict()))())) == whole[n:]
+
+
 def test_one_whose_state_is_not_plain_is_replayed():
     class Odd(Bookmark):
         def state_dict(self):

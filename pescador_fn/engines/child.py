@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,8 @@ from pescador_fn.engines.context import forget_sockets, new_socket
 from pescador_fn.engines.slabs import Control, Reader, anonymous_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import zmq
 
 __all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "forget_all", "workers"]
@@ -94,6 +97,7 @@ class Worker:
 
         self.dont_wait: int = zmq.DONTWAIT
         self.again: type[zmq.Again] = zmq.Again
+        self.refused: type[zmq.ZMQError] = zmq.ZMQError
         _names += 1
         self.socket = new_socket()
         if portable:
@@ -120,8 +124,10 @@ class Worker:
                 raise Gone
             try:
                 self.socket.send_multipart(frames, self.dont_wait)
-            except self.again:
-                raise Gone from None
+            except self.refused as error:
+                if self.ended or isinstance(error, self.again):
+                    raise Gone from None
+                raise
 
     def wake(self) -> None:
         """Let a worker that waits for room look again."""
@@ -138,12 +144,18 @@ class Worker:
 
     def take(self) -> Any:
         """The next message, ``(number, word, runs, extra, body)``, or ``None`` if there is none yet; or `Gone`."""
-        with self.using, suppress(self.again):
+        with self.using:
             if self.ended:
                 raise Gone
-            head, body = self.socket.recv_multipart(self.dont_wait)
-            return (*pickle.loads(head), body)
-        return None
+            try:
+                head, body = self.socket.recv_multipart(self.dont_wait)
+            except self.refused as error:
+                if self.ended:  # by the handler of a signal that came just now
+                    raise Gone from None
+                if isinstance(error, self.again):
+                    return None
+                raise
+        return (*pickle.loads(head), body)
 
     def wait(self, seconds: float = LOOK_S) -> None:
         """Until there is a message, at most for a while.
@@ -154,13 +166,18 @@ class Worker:
         with self.using:
             if self.ended:
                 raise Gone
-            found = dict(self.poller.poll(max(1, int(seconds * 1000))))
-            if self.socket in found:
-                return
-            dead = self.pidfd in found if self.pidfd >= 0 else not self.lives
-            # What it sent before it died may still be on its way through the socket's own thread.
-            if dead and not self.socket.poll(20):
-                raise Gone
+            try:
+                found = dict(self.poller.poll(max(1, int(seconds * 1000))))
+                if self.socket in found:
+                    return
+                dead = self.pidfd in found if self.pidfd >= 0 else not self.lives
+                # What it sent before it died may still be on its way through the socket's own thread.
+                if dead and not self.socket.poll(20):
+                    raise Gone
+            except self.refused:
+                if self.ended:
+                    raise Gone from None
+                raise
 
     @property
     def lives(self) -> bool:
@@ -255,8 +272,8 @@ class Worker:
         with suppress(OSError):
             self._close_files()
 
-    def __del__(self) -> None:
-        if not self.let_go:
+    def __del__(self, is_late: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not self.let_go and not is_late():
             self.kill()
 
 

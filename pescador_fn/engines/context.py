@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import zmq
 
-__all__ = ["end_sockets", "forget_sockets", "new_socket"]
+__all__ = ["forget_sockets", "new_socket", "take_context"]
 
 _lock = threading.Lock()
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -29,13 +29,12 @@ def new_socket() -> Any:
     return socket
 
 
-def end_sockets() -> None:
-    """Let go of the context, when all workers have ended."""
+def take_context() -> zmq.Context[zmq.Socket[bytes]] | None:
+    """The context, to be destroyed when the workers that there are have ended; the next ones have another."""
     global _context  # it begins again with the next worker
     with _lock:
         context, _context = _context, None
-    if context is not None:
-        context.destroy(0)
+    return context
 
 
 def forget_sockets() -> None:

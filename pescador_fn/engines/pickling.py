@@ -6,7 +6,8 @@ import copyreg
 import io
 import mmap
 import os
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,12 +54,15 @@ def with_slots(kind: Any, reduced: Any) -> Any:
     that they came from.
     """
     slots = vars(kind).get("__slots__") if isinstance(kind, type) else None
-    if not isinstance(slots, str | tuple | list | dict) or not isinstance(reduced, tuple):
+    if not isinstance(slots, Collection) or not isinstance(reduced, tuple):
         return reduced
     make, args, *rest = reduced
     if getattr(make, "__name__", "") != "_make_skeleton_class" or not isinstance(args[3], dict):
         return reduced
-    return make, (*args[:3], {**args[3], "__slots__": slots}, *args[4:]), *rest
+    if NamedTuple in vars(kind).get("__orig_bases__", ()):  # makes its own, and takes none
+        return reduced
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return make, (*args[:3], {**args[3], "__slots__": names}, *args[4:]), *rest
 
 
 def _factory_pickler() -> Any:

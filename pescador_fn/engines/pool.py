@@ -19,7 +19,7 @@ import time
 
 import pescador_fn.engines.launch as launch
 from pescador_fn.engines.child import GRACE_S, Worker, forget_all, workers
-from pescador_fn.engines.context import end_sockets
+from pescador_fn.engines.context import take_context
 
 __all__ = ["borrow", "give_back", "shutdown"]
 
@@ -38,7 +38,7 @@ def borrow() -> Worker:
             if not _idle:
                 break
             worker = _idle.pop()
-        if worker.settings == now and worker.lives and not _stale(worker):
+        if worker.settings == now and worker.lives and not worker.shut and not _stale(worker):
             return worker
         worker.kill()
     return _started()
@@ -87,7 +87,10 @@ def _started() -> Worker:
 
 
 def give_back(worker: Worker) -> None:
-    """Keep a worker that has finished its stream for the next one."""
+    """Keep a worker that has finished its stream for the next one, unless `shutdown` is about to end it."""
+    if worker.shut:
+        worker.kill()
+        return
     worker.idle_since = time.monotonic()
     with _lock:
         _idle.append(worker)
@@ -132,6 +135,7 @@ def shutdown() -> None:
         timer, _timer = _timer, None
         idle, _idle[:] = list(_idle), []
         busy = [worker for worker in workers() if worker not in idle]
+        context = take_context()  # now, since workers that are started from here on live on
     if timer is not None:
         timer.cancel()
         timer.join()
@@ -139,7 +143,8 @@ def shutdown() -> None:
         worker.shut = True  # first, or its stream would replace it
         worker.stop()
     _end(busy + idle)
-    end_sockets()
+    if context is not None:
+        context.destroy(0)
 
 
 def _in_child() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.engines.pool as pool
@@ -34,7 +35,7 @@ from pescador_fn.running import flow, raising
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
@@ -202,12 +203,12 @@ class InProcess(Delivery[T]):
         elif word in ("end", "failed"):
             late, worker.stamps = extra
             self.late = told(late, worker)
+            failures = contents(worker, runs, body)
             self.opened = self.ended = word == "end"
             self.over = not self.ended
             self.worker = None
             pool.give_back(worker)
-            if word == "failed":
-                (failure,) = contents(worker, runs, body)
+            for failure in failures:
                 assert isinstance(failure, Raised)
                 return failure.box.pop()
         return None
@@ -289,6 +290,6 @@ class InProcess(Delivery[T]):
         if late is not None:
             raise late
 
-    def __del__(self) -> None:
-        if self.worker is not None:
+    def __del__(self, is_late: Callable[[], bool] = sys.is_finalizing) -> None:
+        if self.worker is not None and not is_late():  # the modules that closing needs may be gone by then
             self.close()

@@ -129,6 +129,14 @@ class _Process(Hand):
 
     # Its end.
 
+    def is_dead(self, found: dict[Any, int]) -> bool:
+        """Whether the worker has ended, after a poll, and has left no message."""
+        worker = self.worker
+        assert worker is not None
+        if worker.socket in found or (worker.pidfd not in found if worker.pidfd >= 0 else worker.lives):
+            return False
+        return not worker.socket.poll(20)  # what it sent before it died came through the socket's own thread
+
     def bury(self) -> None:
         """Look how it died, and whose fault that was."""
         worker = self.worker
@@ -231,18 +239,17 @@ class Processes(Hands):
             for hand in hands:
                 assert hand.worker is not None
                 using.enter_context(hand.worker.using)
-            if any(hand.worker is None or hand.worker.ended for hand in hands):  # by `shutdown`
-                return
-            found = dict(self.poller.poll(int(LOOK_S * 1000)))
-            for hand in hands:
-                worker = hand.worker
-                assert worker is not None
-                if worker.socket not in found and (worker.pidfd in found if worker.pidfd >= 0 else not worker.lives):
-                    if worker.socket.poll(20):  # what it sent before it died came through the socket's own thread
-                        continue
-                    self.team.cut = True
-                    hand.bury()
-                    self.team.cut = False
+            try:
+                found = dict(self.poller.poll(int(LOOK_S * 1000)))
+                dead = [hand for hand in hands if hand.is_dead(found)]
+            except zmq.ZMQError:
+                if all(hand.worker is not None and not hand.worker.ended for hand in hands):
+                    raise
+                return  # one of them is ended by `shutdown`, in a signal's handler or another thread
+        for hand in dead:
+            self.team.cut = True
+            hand.bury()
+            self.team.cut = False
 
     def stop(self) -> None:
         workers = []

@@ -16,7 +16,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import select
 import tempfile
+import threading
 import weakref
 from typing import Any, NamedTuple
 
@@ -188,25 +190,54 @@ class Reader:
         self._map(ref)[ref.slab] = 0
 
 
+# After a fork, arrays are the child's own, as all other memory is: it copies them before the parent goes on.
+
+COPYING_MS = 1000  # for the child to copy; what it then still shares is lent for good
+
+_pipes: dict[int, tuple[int, int]] = {}  # by the thread that forks, in which the child says that it has
+
+
+def _about_to_fork() -> None:
+    if _leases:
+        _pipes[threading.get_ident()] = os.pipe()
+
+
 def _forked_here() -> None:
-    """In the parent of a fork: the slabs that are lent now are so for good, since the child may not have copied yet."""
-    for lease in _leases.values():
+    pipe = _pipes.pop(threading.get_ident(), None)
+    if pipe is None:
+        return
+    try:
+        said = select.poll()
+        said.register(pipe[0], select.POLLIN)
+        if said.poll(COPYING_MS):
+            return
+    finally:
+        for fd in pipe:
+            os.close(fd)
+    for lease in list(_leases.values()):
         lease.index = -1
 
 
 def _forked_there() -> None:
-    """In a forked child: arrays are its own, as all other memory is; what it writes to them is its own affair."""
     held: dict[int, tuple[mmap.mmap, list[Bytes]]] = {}
-    for lease in _leases.values():
+    for lease in list(_leases.values()):
         array = lease()
         if array is not None:
             held.setdefault(id(lease.map), (lease.map, []))[1].append(array)
     _leases.clear()
-    for place, arrays in held.values():
-        copies = [array.tobytes() for array in arrays]
-        _detach(place)
-        for array, copy in zip(arrays, copies, strict=True):
-            array[:] = np.frombuffer(copy, np.uint8)
+    try:
+        for place, arrays in held.values():
+            copies = [array.tobytes() for array in arrays]
+            _detach(place)
+            for array, copy in zip(arrays, copies, strict=True):
+                array[:] = np.frombuffer(copy, np.uint8)
+    finally:
+        pipe = _pipes.get(threading.get_ident())
+        if pipe is not None:
+            os.write(pipe[1], b"1")
+        for fd in (fd for both in _pipes.values() for fd in both):
+            os.close(fd)
+        _pipes.clear()
 
 
 _FIXED = 0x10  # MAP_FIXED, which Python does not name; the same on Linux, macOS and the BSDs
@@ -225,4 +256,4 @@ def _detach(place: mmap.mmap) -> None:
         )
 
 
-os.register_at_fork(after_in_parent=_forked_here, after_in_child=_forked_there)
+os.register_at_fork(before=_about_to_fork, after_in_parent=_forked_here, after_in_child=_forked_there)

@@ -13,6 +13,7 @@ There is no thread here: when a stream that is pulled has nothing, all workers a
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -26,7 +27,7 @@ from pescador_fn.running import Behind, Running, flow, raising
 from pescador_fn.state import Loader, Saver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pescador_fn.engines.hands import Hand, Hands
     from pescador_fn.engines.remote import Remote
@@ -168,7 +169,8 @@ class Team:
         if self.owner == os.getpid():
             if self.cut:  # a message may be half taken
                 self.hands.abandon()
-            self.hands.take()
+            if not self.shut:
+                self.hands.take()
             late = None
             for ahead in self.muxes:
                 ahead.running = None
@@ -247,6 +249,6 @@ class Shared(Running[T]):
             finally:
                 team.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "upstream"):
+    def __del__(self, is_late: Callable[[], bool] = sys.is_finalizing) -> None:
+        if hasattr(self, "upstream") and not is_late():
             self.close()

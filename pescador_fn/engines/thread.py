@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from itertools import repeat
@@ -27,7 +28,7 @@ from pescador_fn.running import EMPTY, Running, flow
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
@@ -200,8 +201,8 @@ class _Threaded(Running[T]):
         finally:
             late = None  # it holds this frame by now
 
-    def __del__(self) -> None:
-        if getattr(self, "lane", None) is not None:
+    def __del__(self, is_late: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "lane", None) is not None and not is_late():
             self.close()
 
 
