@@ -185,15 +185,17 @@ containers = st.dictionaries(st.text(max_size=2), values, max_size=3) | st.tuple
 
 
 @settings(max_examples=150)
-@given(items=st.lists(containers, max_size=8), small=st.sampled_from([1, 16, 4096]))
-def test_any_items_arrive_equal(items, small):
+@given(items=st.lists(containers, max_size=8), times=st.sampled_from([1, 6]), small=st.sampled_from([1, 16, 4096]))
+def test_any_items_arrive_equal(items, times, small):
+    """Also where so many are of one form that they go by columns."""
     import os
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "SMALL", small)
+        for module in (columns, encoder):
+            patch.setattr(module, "SMALL", small)
         made = Pipe()
         try:
-            assert all(map(same, items, made.through(items)))
+            assert all(map(same, items * times, made.through(items * times)))
         finally:
             os.close(made.fd)
 
