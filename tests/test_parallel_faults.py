@@ -844,6 +844,21 @@ def test_in_a_dataloader_of_pytorch():
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="PyTorch is installed for one Python only, for its size")
+def test_a_program_says_nothing_whose_modules_are_gone_before_its_streams():
+    """PyTorch keeps what a program holds until they are."""
+    code = """
+import torch
+from pescador_fn import parallel, prefetch, shuffled_mux
+one, ahead = parallel(range(10**6).__iter__)(), prefetch(range(10**6).__iter__, 5)()
+several = parallel(shuffled_mux([range(10**6).__iter__] * 3), 2)()
+print(next(one), next(ahead), next(several))
+"""
+    program = program_of(code)
+    assert program.communicate(timeout=60) == ("0 0 0\n", "")
+    assert program.returncode == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="PyTorch is installed for one Python only, for its size")
 def test_the_example_for_pytorch():
     example = Path(__file__).parent.parent / "docs/examples/torch_training.py"
     program = program_of(example.read_text())
