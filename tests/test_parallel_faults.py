@@ -35,7 +35,7 @@ from pescador_fn import (
     shutdown,
     take,
 )
-from pescador_fn.engines import child, launch
+from pescador_fn.engines import child, launch, slabs
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -736,6 +736,29 @@ def test_what_a_forked_child_writes_to_an_array_is_its_own():
     shutdown()
     assert forked(child)
     assert [x[-1] for x in held] == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_what_a_forked_child_cannot_copy_is_not_used_again(monkeypatch):
+    def refuse(place):
+        raise OSError("no memory")
+
+    monkeypatch.setattr(slabs, "_detach", refuse)
+    stream = parallel(elsewhere.arrays(40, 3000))()
+    held = [next(stream)["x"] for _ in range(4)]
+    ours, theirs = os.pipe()
+    with Took() as took:
+        pid = os.fork()
+        if not pid:
+            os.read(ours, 1)  # until the parent has gone through the rest
+            os._exit([x[-1] for x in held] != [0, 1, 2, 3])
+    held.clear()
+    assert [x["x"][-1] for x in stream] == list(range(4, 40))
+    os.write(theirs, b"1")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert took.seconds < 0.5
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

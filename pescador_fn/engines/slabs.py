@@ -206,14 +206,14 @@ def _forked_here() -> None:
     pipe = _pipes.pop(threading.get_ident(), None)
     if pipe is None:
         return
+    os.close(pipe[1])  # so that a child that cannot copy, or there is none, is the end of the pipe
     try:
         said = select.poll()
         said.register(pipe[0], select.POLLIN)
-        if said.poll(COPYING_MS):
+        if said.poll(COPYING_MS) and os.read(pipe[0], 1):
             return
     finally:
-        for fd in pipe:
-            os.close(fd)
+        os.close(pipe[0])
     for lease in list(_leases.values()):
         lease.index = -1
 
@@ -231,10 +231,10 @@ def _forked_there() -> None:
             _detach(place)
             for array, copy in zip(arrays, copies, strict=True):
                 array[:] = np.frombuffer(copy, np.uint8)
-    finally:
         pipe = _pipes.get(threading.get_ident())
         if pipe is not None:
             os.write(pipe[1], b"1")
+    finally:
         for fd in (fd for both in _pipes.values() for fd in both):
             os.close(fd)
         _pipes.clear()
