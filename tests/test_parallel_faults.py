@@ -744,7 +744,7 @@ def test_what_a_forked_child_cannot_copy_is_not_used_again(monkeypatch):
         raise OSError("no memory")
 
     monkeypatch.setattr(slabs, "_detach", refuse)
-    stream = parallel(elsewhere.arrays(40, 3000))()
+    stream = parallel(elsewhere.arrays(400, 3000), max_bytes=100_000)()
     held = [next(stream)["x"] for _ in range(4)]
     ours, theirs = os.pipe()
     with Took() as took:
@@ -753,7 +753,7 @@ def test_what_a_forked_child_cannot_copy_is_not_used_again(monkeypatch):
             os.read(ours, 1)  # until the parent has gone through the rest
             os._exit([x[-1] for x in held] != [0, 1, 2, 3])
     held.clear()
-    assert [x["x"][-1] for x in stream] == list(range(4, 40))
+    assert [x["x"][-1] for x in stream] == list(range(4, 400))
     os.write(theirs, b"1")
     assert os.waitpid(pid, 0)[1] == 0
     assert took.seconds < 0.5
