@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import islice, repeat
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
-from pescador_fn.below import PLAIN, adopt, stopped
+from pescador_fn.below import adopt, stopped
 from pescador_fn.counts import Counts
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
@@ -93,7 +93,7 @@ class WorkingSet(Activations[T]):
         """The items of the draws that are left of the block."""
         schedule, active, factories, left = self.schedule, self.active, self.factories, self.left
         dead, open_slots, began, version = schedule.dead, schedule.open_slots, self.counts.began, self.version
-        opened = self.opened
+        opened, following = self.opened, self.following
         for slot in self.index:
             # A signal comes after a call or at the end of a loop: not between a draw and its item.
             for item in slots[slot]:
@@ -103,7 +103,7 @@ class WorkingSet(Activations[T]):
                 if slot < 0:
                     return
                 self.cut = True
-                draw = self.following - left()
+                draw = following - left()
                 try:
                     before = active[slot]
                     if before is None:
@@ -123,7 +123,6 @@ class WorkingSet(Activations[T]):
                         # Closed before the next is opened: never more than n_active are open.
                         active[slot] = None
                         if owner is not None:  # as `closed` does, without its call
-                            self.cut = False
                             try:
                                 owner.close()
                             except Exception:
@@ -131,7 +130,6 @@ class WorkingSet(Activations[T]):
                             except BaseException:  # a signal: the draw is made again
                                 self.again()
                                 raise
-                            self.cut = True
                         for found in schedule.ready:  # as `replace` does, without its call
                             if found[0] not in dead:
                                 break
@@ -143,11 +141,11 @@ class WorkingSet(Activations[T]):
                             return
                         continue
                     stream, number, quota = found
-                    self.cut = False
                     try:
                         factory = factories[stream]
                         # From here on, `open_child` without its calls; of what is plain, nothing is asked.
-                        begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
+                        kind = type(factory)
+                        begin_at = None if kind is partial or kind is FunctionType else getattr(factory, "_begin", None)
                         if begin_at is None:
                             items = owner = factory()
                             running = None
@@ -157,9 +155,9 @@ class WorkingSet(Activations[T]):
                             label = stream if self.names is None else self.names[stream]
                             items, owner, running = begin_at(Place(self.place, label, number))
                     except BaseException as error:
+                        self.cut = False
                         self.unopened(slot, draw, found, error)
                         raise
-                    self.cut = True
                     # For the draw for which it is opened, a barren stream gives nothing.
                     began[slot] = opened = draw
                     if running is None:
