@@ -89,7 +89,12 @@ class Activations(Loop[T]):
         """Open again what a state says was open."""
         while self.past:
             slot, (found, past, n) = next(iter(self.past.items()))
-            items, owner, running = past.open()
+            try:
+                items, owner, running = past.open()
+            except Exception:  # what does not open again has ended, as under any stage
+                self.past.clear()
+                self.close()
+                raise
             self.active[slot] = found, self.limited(items, found, n, running), owner, running
             del self.past[slot]
 

@@ -139,7 +139,8 @@ class Leaf(Running[T]):
             if how == "own" and self.own is not None:
                 self.own.load_state_dict(known)
             elif not jumps:
-                self.ended = catch_up(items, n, known, self.where, ended=True)
+                # Of a generator it is known whether the last call found the end.
+                self.ended = catch_up(items, n, known, self.where, ended=type(items) is not GeneratorType)
         self.count(items, n)
 
     def count(self, items: Iterator[T], n: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pescador_fn.drawing as drawing
 from pescador_fn.below import Stage
 from pescador_fn.drawing import Ints, Words
+from pescador_fn.errors import Unsettled, ended_early
 from pescador_fn.items import ordinal
 from pescador_fn.running import flow
 from pescador_fn.tape import Ages, Tape
@@ -31,7 +32,20 @@ class Drawing(Stage[T]):
     Where it is resumed it draws again, from a snapshot of the stream below on; what the buffer held then is gone.
     """
 
-    __slots__ = ("ages", "at", "index", "items", "n_slots", "over", "past", "size", "spoiled", "tape", "words")
+    __slots__ = (
+        "ages",
+        "at",
+        "closed",
+        "index",
+        "items",
+        "n_slots",
+        "over",
+        "past",
+        "size",
+        "spoiled",
+        "tape",
+        "words",
+    )
 
     def __init__(self, node: Node[T], place: Place, n_slots: int) -> None:
         super().__init__(node, place)
@@ -41,6 +55,7 @@ class Drawing(Stage[T]):
         self.size: int = drawing.block_sizes[0]
         self.items: Iterator[T] | None = None
         self.over: bool = False  # whether a pull has found the end
+        self.closed: bool = False
         self.n_slots: int = n_slots
         self.ages: Ages = Ages()
         self.tape: Tape = Tape()
@@ -51,12 +66,23 @@ class Drawing(Stage[T]):
         if self.items is None:
             self.items = self.tape.begin(self.upstream)
             if self.past is not None:
-                self.catch_up()
+                try:
+                    self.catch_up()
+                except Exception:  # what cannot go on has ended, as under any stage
+                    self.past = None
+                    self.close()
+                    raise
                 self.past = None
         return flow(self.refill)
 
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
     def more(self) -> Iterator[T] | None:
         """Lay the draws on, until the stream below ends."""
+        if self.closed:
+            return None
         if self.over and not self.upstream.done:  # cut by a signal
             self.items = iter(self.upstream)
             self.over = False
@@ -89,14 +115,21 @@ class Drawing(Stage[T]):
         """A signal has lost an item, which would come where the pull is made again."""
         self.spoiled = max(1, self.drawn)
 
-    def draw_again(self, draws: int) -> None:
-        """Draw on, up to a number of draws; exceptions come as they came, and items are dropped."""
+    def draw_again(self, draws: int, *, over: bool) -> None:
+        """Draw on, up to a number of draws; exceptions come as they came, and items are dropped.
+
+        Args:
+            draws: how many there had been.
+            over: whether the last of them had found the end.
+        """
         while self.at < draws:
             self.lay_block(min(draws - self.at, drawing.block_sizes[1]))
             while self.index.__length_hint__() and not self.over:
                 with suppress(Exception):
                     deque(self.draw(), maxlen=0)
-        next(self.index, None)  # after an exception it is at its end, and not exhausted
+            if self.index.__length_hint__() or (self.over and not over):
+                raise ended_early(self.node.build.__name__)
+        self.over = over
 
     @property
     def drawn(self) -> int:
@@ -112,7 +145,7 @@ class Drawing(Stage[T]):
         """The newest snapshot that is older than all that is buffered."""
         found = self.tape.newest(self.oldest, self)
         if found[0] < self.spoiled:
-            raise RuntimeError(
+            raise Unsettled(
                 f"state_dict: {self.node.build.__name__}: a signal has cut a pull short, and what the buffer held then "
                 "would not be pulled again as it was; take the state later, or before"
             )

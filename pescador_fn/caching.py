@@ -93,7 +93,7 @@ class _Cached(Drawing[T]):
 
     @property
     def done(self) -> bool:
-        return self.over and self.upstream.done
+        return self.closed or (self.over and self.upstream.done)
 
     def save(self, saver: Saver) -> Any:
         del saver
@@ -113,8 +113,7 @@ class _Cached(Drawing[T]):
         self.holes.update(empty)
         for slot in empty:
             self.kept[slot] = _EMPTY
-        self.draw_again(draws)
-        self.over = over
+        self.draw_again(draws, over=over)
 
 
 def cache(factory: Factory[T], size: int, prob: float = 0.5, *, seed: int | None = None) -> Node[T]:

@@ -2,101 +2,45 @@
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import chain, compress, islice, repeat
+from itertools import chain, compress, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pescador_fn.below import PLAIN, adopt, open_child, stopped
-from pescador_fn.factory import Node, Parts
+from pescador_fn.below import PLAIN, adopt, stopped
+from pescador_fn.factory import Parts
 from pescador_fn.given import check_part
-from pescador_fn.past import Past, save_child
-from pescador_fn.running import FOREVER, Running, close_all, raising
+from pescador_fn.links import Links
+from pescador_fn.running import FOREVER, close_all, raising
 from pescador_fn.seeds import Place
-from pescador_fn.state import Loader, Saver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Chained"]
 
 T = TypeVar("T")
 
 
-class _Lazy:
-    """Gets factories of a lazy sequence, and knows which one could not be had."""
-
-    def __init__(self, items: Any) -> None:
-        self.items: Any = items
-        self.missing: int | None = None
-
-    def __call__(self, index: int) -> tuple[int, Any]:
-        try:
-            return index, self.items[index]
-        except Exception:
-            self.missing = index
-            raise
-
-
-class Chained(Running[T]):
+class Chained(Links[T]):
     """The executor of `chain_mux`.
 
     C goes from one stream to the next, and asks `streams`, one frame that gives them, where one has ended:
 
         compress(chain.from_iterable(streams), items)
 
-    ``items`` is endless and counts, at less cost than calls have: a generator, the common case, has given
-    ``since - left()`` items, and an exception besides where its frame is gone. Of all else the ``calls`` are counted.
+    ``items`` is endless, and counts.
     """
 
-    __slots__ = (
-        "barren",
-        "calls",
-        "ended",
-        "factories",
-        "factory",
-        "gave",
-        "index",
-        "items",
-        "lazy",
-        "left",
-        "number",
-        "opening",
-        "outer",
-        "owner",
-        "past",
-        "place",
-        "resumed",
-        "running",
-        "since",
-    )
-
-    def __init__(self, node: Node[T], place: Place) -> None:
-        super().__init__()
-        self.node = node
-        self.place: Place = place
-        self.number: int = 0  # the pass
-        self.index: int = -1  # of the open stream
-        self.items: repeat[bool] = repeat(True, FOREVER)
-        self.left: Callable[[], int] = self.items.__length_hint__
-        self.since: int | None = None  # what was left when the open stream was opened, where it is a generator
-        self.calls: Any = None  # of the open stream, where it is none
-        self.owner: Any = None
-        self.running: Running[T] | None = None
-        self.factory: Any = None  # of the open stream
-        self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
-        self.lazy: _Lazy | None = None  # what gets them from a lazy sequence
-        self.outer: Any = None  # what has their `close`
-        self.opening: bool = False  # whether the stream at the index is being opened
-        self.gave: bool = False
-        self.barren: set[int] = set()
-        self.ended: bool = False
-        self.past: Any = None  # what a state says was open, until it is opened again
-        self.resumed: bool = False
+    __slots__ = ()
 
     def __iter__(self) -> Iterator[T]:
         if self.resumed:
-            self.reopen()
+            try:
+                self.reopen()
+            except Exception:  # what does not open again has ended, as under any stage
+                self.past = None
+                self.close()
+                raise
             self.resumed = False
         return compress(chain.from_iterable(self.streams()), self.items)
 
@@ -128,7 +72,7 @@ class Chained(Running[T]):
                                 yield made
                                 break
                             else:
-                                self.barren.add(index)
+                                self._leave_out(index)
                             continue
                         items, owner, running = adopt(made, factory)
                     else:
@@ -150,7 +94,7 @@ class Chained(Running[T]):
             self.calls = repeat(iter(self.running), self.calls.__length_hint__())
             yield map(next, self.calls)
         if self.calls.__length_hint__() == FOREVER - 1:  # one call, and that found the end
-            self.barren.add(self.index)
+            self._leave_out(self.index)
         else:
             self.gave = True
         owner = self.owner
@@ -158,12 +102,13 @@ class Chained(Running[T]):
         if owner is not None:
             owner.close()
 
-    def _label(self, index: int) -> object:
-        of = self.node.of
-        return of.label(index) if type(of) is Parts else index
+    def _leave_out(self, index: int) -> None:
+        """Open a stream no more; a factory of factories has others in each pass."""
+        if type(self.node.of) is Parts:
+            self.barren.add(index)
 
     def _unopened(self, error: Exception) -> Exception:
-        """What to raise for a stream that does not open, which is left out of later passes; or for another error."""
+        """What to raise for a stream that does not open, which is left out; or for another error."""
         if self.lazy is not None and self.lazy.missing is not None:
             self.barren.add(self.lazy.missing)
             self.lazy.missing = None
@@ -172,7 +117,7 @@ class Chained(Running[T]):
             self.gave = self.gave or self.since is not None  # what raises is not barren
             return error
         self.opening = False
-        self.barren.add(self.index)
+        self._leave_out(self.index)
         index, factory = self.index, self.factory
         try:
             check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
@@ -190,30 +135,10 @@ class Chained(Running[T]):
         if self.node.options["mode"] != "cycle" or not self.gave:
             self.close()
         self.number += 1
+        self.index = -1
         self.gave = False
         self.factories = self.outer = None
-
-    def _begin_pass(self, index: int) -> Iterator[tuple[int, Any]]:
-        """The factories of the pass that come after ``index``, each with its index."""
-        of = self.node.of
-        if isinstance(of, Parts):
-            after: Iterable[int] = range(index + 1, len(of))
-            if type(of.items) is tuple and index < 0 and not self.barren:  # as below, at less cost
-                return enumerate(of.items)
-            alive = [index for index in after if index not in self.barren] if self.barren else after
-            self.lazy = _Lazy(of.items)
-            return map(self.lazy, alive)
-        try:
-            items, self.outer, _ = open_child(of, self.place, "factories", self.number)
-        except Exception:
-            self.ended = True  # what does not open has ended
-            raise
-        return enumerate(items)
-
-    @property
-    def opened(self) -> bool:
-        """Whether the stream at the index is open, or was where it was saved."""
-        return self.since is not None or self.calls is not None or self.past is not None
+        self.pulls = repeat(None, FOREVER)
 
     @property
     def done(self) -> bool:
@@ -227,74 +152,3 @@ class Chained(Running[T]):
 
     def held(self) -> Iterable[Any]:
         return self.owner, self.outer
-
-    def save(self, saver: Saver) -> Any:
-        key = self.node.of.key if type(self.node.of) is Parts else int
-        before = self.index - self.opening  # a signal came while a stream was opened: it is to be opened yet
-        index = key(before) if before >= 0 else None
-        return [self.number, index, self.gave, self.ended, sorted(map(key, self.barren)), self._save_open(saver)]
-
-    def _save_open(self, saver: Saver) -> Any:
-        """The open stream, and how often it was called; ``None`` also for a generator that has raised."""
-        if isinstance(self.past, tuple):
-            return [self.past[0].save(saver), self.past[1]]
-        if self.past is not None:
-            return self.past
-        if self.since is not None:
-            n = None if self.owner.gi_frame is None else self.since - self.left()
-        else:
-            n = None if self.calls is None else FOREVER - self.calls.__length_hint__()
-        if n is None:
-            return None
-        place = self._place(self.index)
-        if type(self.node.of) is Parts:
-            return [save_child(saver, self.factory, place, self.running, n), n]
-        inner = Saver(verify=saver.verify)  # what a factory of factories gives is known when it is pulled
-        child = save_child(inner, self.factory, place, self.running, n)
-        return {"stages": inner.stages, "at": child, "calls": n}
-
-    def load(self, state: Any, loader: Loader) -> None:
-        self.number, name, self.gave, self.ended, barren, saved = state
-        of = self.node.of
-        self.index = -1
-        if type(of) is not Parts:
-            self.index, self.barren = -1 if name is None else name, set(barren)
-            self.past = saved
-        else:
-            self.barren = set(loader.indices(of, barren))
-            if name is not None:
-                self.index = loader.index(of, name)
-            if saved is not None:
-                self.past = self._past(of.items[self.index], saved[0], loader), saved[1]
-        self.resumed = True
-
-    def _place(self, index: int) -> Place:
-        return Place(self.place, self._label(index), self.number)
-
-    def _past(self, factory: Any, saved: Any, loader: Loader) -> Past:
-        return Past(factory, self._place(self.index), saved, loader, self._label(self.index))
-
-    def reopen(self) -> None:
-        """Open again what a state says was open."""
-        if self.ended or self.index < 0:
-            return
-        of, factory, past = self.node.of, None, self.past
-        if isinstance(of, Parts):
-            self.factories = self._begin_pass(self.index)
-            factory = of.items[self.index]
-        else:
-            self.factories = self._begin_pass(-1)
-            factory = deque(islice(self.factories, self.index + 1), maxlen=1).pop()[1]
-            if past is not None:
-                loader = Loader(past["stages"])
-                loader.path.append("chain_mux")
-                past = self._past(factory, past["at"], loader), past["calls"]
-        if past is not None:
-            items, self.owner, self.running = past[0].open()
-            self.factory = factory
-            if type(items) is GeneratorType:
-                self.since = self.left() + past[1]
-                self.gave = True
-            else:
-                self.calls = repeat(items, FOREVER - past[1])
-        self.past = None

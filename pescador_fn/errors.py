@@ -16,11 +16,13 @@ __all__ = [
     "RemoteTraceback",
     "ReplayMismatch",
     "StateMismatch",
+    "Unsettled",
     "WorkerDied",
     "WorkerError",
     "check_choice",
     "check_count",
     "check_number",
+    "ended_early",
     "show",
 ]
 
@@ -31,6 +33,15 @@ class StateMismatch(ValueError):  # noqa: N818, as one says it
 
 class ReplayMismatch(RuntimeError):  # noqa: N818, as one says it
     """A stream that is replayed did not give what it had given before: its factory is not pure."""
+
+
+def ended_early(where: str, when: str = "before the item that it had reached") -> ReplayMismatch:
+    """What to raise where a stream that is replayed gives fewer items than it had given."""
+    return ReplayMismatch(f"{where}: the stream ended {when}; a factory must give the same items whenever it is called")
+
+
+class Unsettled(RuntimeError):  # noqa: N818, it passes
+    """A stream cannot be saved as it stands; after another pull it can."""
 
 
 class WorkerError(RuntimeError):

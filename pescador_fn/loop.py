@@ -82,7 +82,12 @@ class Open(Loop[T]):
         self.indices: Callable[[], list[int]] | None = None  # of a block that holds streams
 
     def __iter__(self) -> Iterator[T]:
-        self.slots.reopen()
+        try:
+            self.slots.reopen()
+        except Exception:  # what does not open again has ended, as under any stage
+            self.slots.past.clear()
+            self.close()
+            raise
         return flow(self.refill)
 
     def widen(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.errors import ReplayMismatch
+from pescador_fn.errors import ReplayMismatch, ended_early
 from pescador_fn.hashing import hashed
 
 if TYPE_CHECKING:
@@ -32,43 +32,41 @@ def replay(
         ended: whether the last call may have found the end.
 
     Returns:
-        How many items they gave, and the checksum of these where ``verify``, else ``None``.
+        How many of them did not find the end, and the checksum of the items where ``verify``, else ``None``.
 
     Raises:
         ReplayMismatch: if the stream ends before.
     """
     calls: Any = repeat(items, n)
     pulls = map(next, calls)
-    given, raised, sums = 0, False, hashed(b"", 4)
+    made, raised, sums = 0, 0, hashed(b"", 4)
     while calls.__length_hint__():
         try:
             if verify:
                 for item in pulls:
-                    given += 1
+                    made += 1
                     sums.update(checksum(item))
             else:
                 last = deque(enumerate(pulls), maxlen=1)
-                given += last[0][0] + 1 if last else 0
+                made += last[0][0] + 1 if last else 0
             break
         except Exception:
-            raised = True
-    if given < n - ended and not raised:
-        raise ReplayMismatch(
-            f"{where}: the stream ended after {given} of the {n} items that had been drawn from it; "
-            "a factory must give the same items whenever it is called"
-        )
-    return given, sums.hexdigest() if verify else None
+            made = n - calls.__length_hint__()
+            raised += 1
+    if made < n - ended:
+        raise ended_early(where, f"after {made - raised} of the {n} items that had been drawn from it")
+    return made, sums.hexdigest() if verify else None
 
 
 def catch_up(items: Iterator[Any], n: int, known: str | None, where: str, *, ended: bool = False) -> bool:
     """`replay`, and hold the items against a checksum where one is known. Whether the calls had found the end."""
-    given, found = replay(items, n, where, verify=known is not None, ended=ended)
+    made, found = replay(items, n, where, verify=known is not None, ended=ended)
     if found != known:
         raise ReplayMismatch(
             f"{where}: the {n} items replayed are not those that had been drawn (checksum {found}, then {known}); "
             "a factory must give the same items whenever it is called"
         )
-    return given < n
+    return made < n
 
 
 def checksum(item: Any) -> bytes:

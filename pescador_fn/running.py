@@ -13,7 +13,7 @@ from collections import deque
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from pescador_fn.errors import ReplayMismatch
+from pescador_fn.errors import ended_early
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -161,10 +161,7 @@ class Behind(Running[T]):
             except Exception:  # as it was raised before
                 continue
             if self.calls.__length_hint__():
-                raise ReplayMismatch(
-                    f"{self.where}: the stream ended before the item that it had reached; "
-                    "a factory must give the same items whenever it is called"
-                )
+                raise ended_early(self.where)
         self.stood = True
         return items
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 import pescador_fn.drawing as drawing
 from pescador_fn.buffers import Drawing
-from pescador_fn.errors import check_count
+from pescador_fn.errors import check_count, ended_early
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part
 from pescador_fn.seeds import Place, check_seed
@@ -98,7 +97,7 @@ class _Shuffled(Drawing[T]):
 
     @property
     def done(self) -> bool:
-        return self.tail is not None and not self.tail.__length_hint__()
+        return self.closed or (self.tail is not None and not self.tail.__length_hint__())
 
     def save(self, saver: Saver) -> Any:
         del saver  # a snapshot speaks for itself
@@ -119,12 +118,16 @@ class _Shuffled(Drawing[T]):
             self.buffer = [lost] * self.n_slots
         else:
             again: Any = repeat(self.items, self.calls)
+            failed = 0
             while again.__length_hint__():
-                with suppress(Exception):
+                try:
                     self.buffer.extend(map(next, again))
                     break
-        self.draw_again(draws)
-        self.over = over
+                except Exception:
+                    failed += 1
+            if len(self.buffer) + failed < self.calls - (over and not draws):
+                raise ended_early("shuffle")
+        self.draw_again(draws, over=over)
         if given is not None:
             self.rest()
             deque(islice(self.tail, given), maxlen=0)

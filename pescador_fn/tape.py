@@ -9,12 +9,14 @@ Items in a buffer cannot be saved. They are pulled again, from a snapshot that i
 
 from __future__ import annotations
 
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pescador_fn.below import origin
+from pescador_fn.errors import Unsettled
 from pescador_fn.state import Saver
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Tape:
         self.origin: Any = None  # the first, when something asks
         self.last: int = 0
         self.due: float = 0.0
-        self.took: float = float("inf")  # the last snapshot, in seconds
+        self.took: float = inf  # the last snapshot, in seconds
 
     def is_due(self, number: int, least: int = 1) -> bool:
         """Whether ``least`` numbers and some time have passed since the last snapshot."""
@@ -52,10 +54,16 @@ class Tape:
             raise
 
     def note(self, number: int, below: Any, beside: Any = None) -> None:
-        """Take a snapshot; ``beside`` is what the buffer wants to know of itself at the time."""
+        """Take a snapshot, if one can be; ``beside`` is what the buffer wants to know of itself at the time."""
         start = perf_counter()
         saver = Saver()
-        at = saver.running(below)
+        try:
+            at = saver.running(below)
+        except Unsettled:  # an older snapshot does as well
+            return
+        except Exception:  # a user's own `state_dict`
+            self.due = inf
+            return
         self.snapshots.append((number, {"stages": saver.stages, "at": at, "beside": beside}))
         end = perf_counter()
         took = end - start

@@ -1,8 +1,11 @@
 """What a resumed stream opens, pulls again and closes; and how it tells a factory that is not pure."""
 
 import itertools
+import json
 from contextlib import suppress
+from itertools import islice
 
+import numpy as np
 import pytest
 from conftest import set_blocks
 from hypothesis import given, settings
@@ -49,6 +52,7 @@ from pescador_fn import (
     tape,
     unbatch,
 )
+from pescador_fn.replaying import checksum
 
 
 def saved(factory, n, **options):
@@ -357,6 +361,120 @@ def test_an_impure_factory_is_told(where, how):
     with pytest.raises(ReplayMismatch, match=words) as caught:
         next(stream)
     assert "must give the same items whenever it is called" in str(caught.value)
+
+
+class Shrinks:
+    """A source of numbers that counts what is read of it, and may come to have fewer."""
+
+    def __init__(self):
+        self.length, self.read = 40, 0
+
+    def __call__(self):
+        for k in range(self.length):
+            self.read = k + 1
+            yield k
+
+
+SHRUNK = {
+    "map_items": (lambda f: map_items(f, third), 8),
+    "shuffle": (lambda f: shuffle(f, 4, seed=0), 8),
+    "shuffle, at its first item": (lambda f: shuffle(f, 20, seed=0), 1),
+    "shuffle, later": (lambda f: shuffle(f, 4, seed=0), 30),
+    "cache": (lambda f: cache(f, 4, seed=0), 15),
+    "cache, later": (lambda f: cache(f, 4, seed=0), 40),
+    "unbatch": (lambda f: unbatch(batch(f, 4)), 8),
+    "unbatch, in a batch": (lambda f: unbatch(batch(f, 4)), 6),
+    "chain_mux of a factory of factories": (lambda f: chain_mux(map_items(f, lambda k: (k,).__iter__)), 8),
+}
+
+
+@pytest.mark.parametrize("where", SHRUNK)
+@pytest.mark.parametrize("left", [0.0, 0.5, 1.0], ids=["nothing", "half", "all but one"])
+def test_a_stream_that_has_less_than_was_read_of_it_is_told_and_ends(where, left):
+    build, n = SHRUNK[where]
+    source = Shrinks()
+    state = saved(build(source), n)
+    source.length = round(left * (source.read - 1))
+    stream = resume(build(source), state)()
+    with pytest.raises(ReplayMismatch, match="must give the same items whenever it is called"):
+        next(stream)
+    assert all(isinstance(one, ReplayMismatch) for one in outcomes(stream, 1))  # what lies below may tell it first
+    assert list(islice(stream, 3)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in KEEPERS if ROWS[name].n > 1])
+def test_what_does_not_open_again_raises_once_and_ends(name):
+    def leaf(k, length):
+        def opened():
+            if broken:
+                raise OSError(k)
+            return itertools.count()
+
+        return opened
+
+    broken = []
+    factory = seeded(grow(Tree(name, [None] * 3), leaf), 0)
+    state = saved(factory, 5)
+    broken.append(True)
+    stream = resume(factory, state)()
+    with pytest.raises(OSError, match=r"\d"):
+        next(stream)
+    assert list(islice(stream, 3)) == []
+
+
+def test_a_function_that_went_on_after_an_exception_is_replayed_with_it():
+    def picky(x):
+        if x == 1:
+            raise ValueError(x)
+        return x
+
+    factory = lift(itertools.accumulate)(map_items(range(8).__iter__, picky))
+    wanted = outcomes(factory(), 20)
+    for at in range(7):
+        stream = factory()
+        found = outcomes(stream, at)
+        for _ in range(3):  # and saved again from there
+            stream = resume(factory, stream.state_dict())()
+            found += outcomes(stream, 1)
+        assert shown((found + outcomes(stream, 20))[: len(wanted)]) == shown(wanted)
+
+
+@pytest.mark.parametrize("mode", ["exhaustive", "cycle"])
+def test_a_factory_of_factories_that_raises_is_resumed_after_it(mode):
+    def page(k):
+        if k in (0, 2):
+            raise OSError(k)
+        return lambda: iter([10 * k, 10 * k + 1])
+
+    factory = chain_mux(map_items(range(5).__iter__, page), mode=mode)
+    wanted = outcomes(factory(), 25)
+    assert [type(one) for one in wanted[:8]].count(OSError) == 2
+    for at in range(15):
+        stream = factory()
+        found = outcomes(stream, at)
+        stream = resume(factory, stream.state_dict())()
+        found += outcomes(stream, 1)
+        stream = resume(factory, stream.state_dict())()
+        assert shown((found + outcomes(stream, 25))[: len(wanted)]) == shown(wanted)
+
+
+def test_a_state_does_not_grow_with_the_empty_streams_of_a_factory_of_factories():
+    pages = chain_mux(lambda: ((() if k % 2 else (k,)).__iter__ for k in itertools.count()))
+    few, many = (len(json.dumps(saved(pages, n))) for n in (10, 2000))
+    assert many < few + 20
+
+
+def test_checksums_tell_shapes_and_dtypes_apart():
+    zeros = [
+        np.zeros(6),
+        np.zeros((2, 3)),
+        np.zeros((3, 2)),
+        np.zeros(6, "i8"),
+        np.zeros(6, ">f8"),
+        [0.0] * 6,
+        (0,) * 6,
+    ]
+    assert len({checksum(one) for one in zeros}) == len(zeros)
 
 
 # Closing.
