@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import repeat
 from typing import Any
 
@@ -15,28 +15,37 @@ __all__ = ["rows_of"]
 
 def rows_of(found: Any) -> Iterator[Any]:
     """The rows of a batch, each of its form."""
-    _length(found, "")
-    return _rows(found)
+    n = _length(found, "")
+    if n is None:
+        raise TypeError(
+            f"unbatch: the batch is {show(found)}, which holds no array to take rows from; give arrays of rows"
+        )
+    return _rows(found, n)
 
 
-def _rows(found: Any) -> Iterator[Any]:
+def _rows(found: Any, n: int) -> Iterator[Any]:
     if isinstance(found, Mapping):
-        return map(dict, map(zip, repeat(tuple(found)), zip(*map(_rows, found.values()), strict=True)))
+        return map(dict, map(zip, repeat(tuple(found)), _across(found.values(), n)))
     if isinstance(found, tuple):
-        rows = zip(*map(_rows, found), strict=True)
+        rows = _across(found, n)
         make: Any = getattr(found, "_make", None)
         return rows if make is None else map(make, rows)
     return iter(found)
 
 
-def _length(found: Any, path: str) -> int:
-    """The number of rows, which all parts agree on."""
+def _across(parts: Collection[Any], n: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*map(_rows, parts, repeat(n)), strict=True) if parts else repeat((), n)
+
+
+def _length(found: Any, path: str) -> int | None:
+    """The number of rows, which all parts agree on; ``None`` where there is nothing that has rows."""
     where = f"unbatch: {path or 'the batch'}"
     if isinstance(found, Mapping | tuple):
         parts = found.items() if isinstance(found, Mapping) else enumerate(found)
-        lengths = {f"{path}[{key!r}]": _length(part, f"{path}[{key!r}]") for key, part in parts}
+        every = {f"{path}[{key!r}]": _length(part, f"{path}[{key!r}]") for key, part in parts}
+        lengths = {name: length for name, length in every.items() if length is not None}
         if not lengths:
-            raise TypeError(f"{where} is {found!r}, which holds no array to take rows from; give arrays of rows")
+            return None
         first = next(iter(lengths))
         for name, length in lengths.items():
             if length != lengths[first]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from pescador_fn.apart import rows_of
 from pescador_fn.below import Stage
-from pescador_fn.collate import collate
-from pescador_fn.errors import check_count
+from pescador_fn.errors import Unsettled, check_count, ended_early
 from pescador_fn.factory import Factory, Node
+from pescador_fn.forms import Collator
 from pescador_fn.given import check_part
 from pescador_fn.replaying import replay
 from pescador_fn.running import FOREVER, flow, raising
@@ -28,7 +28,7 @@ __all__ = ["batch", "unbatch"]
 
 
 class _Batched(Stage[Any]):
-    __slots__ = ("axis", "over", "partial", "rows", "size")
+    __slots__ = ("collate", "over", "partial", "rows", "size")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
@@ -36,34 +36,33 @@ class _Batched(Stage[Any]):
         self.over = False  # whether a pull has found the end: one call does, and is the last
         self.size: int = node.options["size"]
         self.partial: bool = node.options["partial"]
-        self.axis: int | None = node.options["axis"]
+        self.collate: Collator = Collator(node.options["axis"])
 
     def __iter__(self) -> Iterator[Any]:
         self.over = False
         return map(self.gather, repeat(iter(self.upstream)))
 
     def gather(self, items: Iterator[Any]) -> Any:
-        rows, size = self.rows, self.size
-        if self.over:
-            raise StopIteration
+        rows = self.rows
         try:
-            rows.extend(islice(items, size - len(rows)))
+            if not self.over:
+                rows.extend(islice(items, self.size - len(rows)))
+                self.over = len(rows) < self.size
+            if self.over and not (self.partial and rows):
+                raise StopIteration
+            made = self.collate(rows)
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
-        self.rows = []
-        if len(rows) < size:
-            self.over = True
-            if not (self.partial and rows):
-                raise StopIteration
-        return collate(rows, self.axis)
+        rows.clear()
+        return made
 
     def jump(self, n: int) -> bool:
         return self.upstream.jump(n * self.size)
 
     def save(self, saver: Saver) -> Any:
         if self.rows:
-            raise RuntimeError("state_dict: batch: a signal left a batch half full; pull it, then take the state")
+            raise Unsettled("state_dict: batch: a signal left a batch half full; pull it, then take the state")
         return super().save(saver)
 
 
@@ -71,7 +70,7 @@ def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int 
     """Group ``size`` items into one: arrays are stacked, scalars and strings become arrays, dicts keep their keys.
 
     An item may be an array, a scalar, a string, a dict or a tuple of these, nested as it likes; a batch has the same
-    form. An exception upstream reaches the consumer and costs the batch that was being filled.
+    form. What numpy can make an array of, as PyTorch's tensors, comes as one of numpy's. An exception upstream reaches the consumer and costs the batch that was being filled.
 
     Args:
         factory: of the items.
@@ -118,7 +117,7 @@ class _Unbatched(Stage[Any]):
         batches = self.tape.begin(self.upstream)
         if self.resumed:
             self.pulled -= self.given is not None  # the batch in hand is pulled as any
-            replay(batches, self.pulled - self.tape.last, "unbatch", ended=True)
+            replay(batches, self.pulled - self.tape.last, "unbatch", ended=self.given is None)
             self.resumed = False
         return compress(flow(partial(self.next_rows, batches)), self.items)
 
@@ -139,6 +138,9 @@ class _Unbatched(Stage[Any]):
                     replay(rows, self.given, "unbatch")
                     since += self.given
                 self.since = since
+            elif self.given is not None:
+                self.given = None
+                raise ended_early("unbatch")
             self.given = None
             return rows
         except Exception as error:

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy import ndarray  # by itself, since it is looked up for every row
 
 from pescador_fn.errors import show
 
-__all__ = ["collate"]
+__all__ = ["NUMBERS", "collate"]
 
-_NUMBERS = "biufc"
+NUMBERS = "biufc"
 _ARRAYS = {np.ndarray}
 Path = tuple[Any, Any] | None  # the path above, and a key: spelt out where an error needs it
 _PLAIN = {bool: "b", int: "iu", float: "f", complex: "c"}  # scalars, and the dtypes that hold them exactly
@@ -23,11 +22,7 @@ def collate(rows: Sequence[Any], axis: int | None, path: Path = None) -> Any:
     first = rows[0]
     kind = type(first)
     # The plain cases are checked in few steps; whatever is odd is looked at row by row further down.
-    if kind is dict:
-        batch = _columns(rows, first, axis, path)
-        if batch is not None:
-            return batch
-    elif axis is None and (kind is np.ndarray or kind in _PLAIN):
+    if axis is None and (kind is np.ndarray or kind in _PLAIN):
         made = _stack(rows, first, kind)
         if made is not None:
             return made
@@ -43,45 +38,6 @@ def collate(rows: Sequence[Any], axis: int | None, path: Path = None) -> Any:
     return _collate_scalars(rows, kinds, axis, path)
 
 
-def _columns(rows: Sequence[Any], first: dict[Any, Any], axis: int | None, path: Path) -> dict[Any, Any] | None:
-    """Dicts of the same keys as a dict of batches; ``None`` where they are not."""
-    width = len(first)
-    for row in rows:  # a loop of plain steps: as many loops in C are slower, here and below
-        if type(row) is not dict or len(row) != width:
-            return None
-    batch = {}
-    for key, part in first.items():
-        try:
-            column = [row[key] for row in rows]
-        except KeyError:
-            return None
-        kind, made = type(part), None
-        if axis is None:
-            made = _joined(column, part) if kind is ndarray else _stack(column, part, kind) if kind in _PLAIN else None
-        batch[key] = collate(column, axis, (path, key)) if made is None else made
-    return batch
-
-
-def _joined(arrays: Sequence[Any], first: Any) -> Any:
-    """Arrays of one form as one, by joining their bytes, which is far faster than any way of numpy's; or ``None``."""
-    dtype, shape = first.dtype, first.shape
-    if not shape or dtype.kind not in _NUMBERS or not dtype.isnative:
-        return None
-    if len(shape) == 1:
-        length = shape[0]
-        for array in arrays:
-            if type(array) is not ndarray or array.dtype is not dtype or array.ndim != 1 or len(array) != length:
-                return None
-    else:
-        for array in arrays:
-            if type(array) is not ndarray or array.dtype is not dtype or array.shape != shape:
-                return None
-    try:
-        return ndarray((len(arrays), *shape), dtype, bytearray().join(arrays))
-    except TypeError:  # not contiguous
-        return None
-
-
 def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
     """Arrays of one form or plain numbers as one array; ``None`` where they are not."""
     try:
@@ -94,7 +50,7 @@ def _stack(rows: Sequence[Any], first: Any, kind: type) -> Any:
     except (TypeError, ValueError):
         return None
     dtype = first.dtype
-    plain = made.dtype is dtype and dtype.isnative and dtype.kind in _NUMBERS
+    plain = made.dtype is dtype and dtype.isnative and dtype.kind in NUMBERS
     return made if plain and made.ndim == first.ndim + 1 else None
 
 
@@ -150,9 +106,8 @@ def _join(rows: Sequence[Any], axis: int | None, path: Path) -> Any:
                 else np.asarray(row)
             )
         except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"{_where(path)} is not an array at position {position}: {error}; yield even lists of one kind"
-            ) from error
+            remedy = "yield even lists of one kind" if isinstance(row, list) else "make it an array before"
+            raise type(error)(f"{_where(path)} is not an array at position {position}: {error}; {remedy}") from error
         if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
             rule = "which is no array of numbers or strings" if isinstance(row, list) else "and an array at another"
             raise TypeError(f"{_where(path)} is {show(row)} at position {position}, {rule}; yield items of one form")
@@ -208,7 +163,7 @@ def _frame(array: Any, axis: int | None) -> Any:
 
 def _joinable(one: Any, other: Any) -> bool:
     """Whether two dtypes have one that holds the values of both."""
-    if one.kind in _NUMBERS and other.kind in _NUMBERS:
+    if one.kind in NUMBERS and other.kind in NUMBERS:
         return not (np.result_type(one, other).kind == "f" and one.kind in "iu" and other.kind in "iu")
     if one.kind == other.kind == "V":
         try:
