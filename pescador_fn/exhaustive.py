@@ -39,6 +39,11 @@ class Exhaustive(Schedule):
         self.taken -= self.at - self.number
         super().drop_candidates()
 
+    def enter(self, slot: int, draw: int) -> Activation | None:
+        if not self.at:  # each slot has its stream from the first draw on, whichever is drawn first
+            self.first = [self.replace(one, draw) for one in range(self.prepared.n_slots)]
+        return super().enter(slot, draw)
+
     def replace(self, slot: int, draw: int) -> Activation | None:
         for found in self.candidates:
             return found

@@ -184,3 +184,12 @@ def test_a_change_costs_no_more_where_many_are_open(length, within_seconds):
         [partial(repeat, 1, length)] * n, n // 2, None, weights=np.arange(1, n + 1), mode="exhaustive", seed=0
     )
     assert sum(mux()) == n * length
+
+
+def test_weights_that_leave_nothing_to_be_drawn_say_so():
+    streams = [partial(repeat, k) for k in range(3)]
+    weights = {0: [1, 1, 0], 1024: [0, 0, 1]}
+    stream = stochastic_mux(streams, 2, None, weights=weights.get, mode="exhaustive", seed=0)()
+    assert {*islice(stream, 1024)} == {0, 1}
+    with pytest.raises(ValueError, match=r"weights\(1024\) is 0 for every open stream"):
+        next(stream)

@@ -423,6 +423,17 @@ def test_exhaustive_opens_each_once_and_ends(weights, n_active, dist):
         assert set(Counter(drawn).values()) == {8}
 
 
+@pytest.mark.parametrize("weights", [None, [1, 1, 1]])
+def test_equal_weights_draw_every_open_stream_alike_from_the_first_item(weights):
+    """The first of three ends at once: then each of the others is the next as often as the other, and so on."""
+    streams = [partial(repeat, k, length) for k, length in enumerate((1, 9, 9))]
+    mux = stochastic_mux(streams, 3, None, weights=weights, mode="exhaustive")
+    counts = Counter(tuple(islice(mux(), 3)) for _ in range(6000))
+    after = [counts[0, i, j] for i in (1, 2) for j in (1, 2)]
+    assert stats.chisquare(after).pvalue > 1e-4
+    assert stats.binomtest(sum(after), 6000, 1 / 3).pvalue > 1e-4
+
+
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
 def test_exhaustive_draws_by_the_weights_of_the_open_streams(weights):
     n = len(weights)
