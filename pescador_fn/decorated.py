@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import TYPE_CHECKING, Any, cast
+import threading
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pescador_fn.legible import named
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable
 
-__all__ = ["Decorated", "takes_rng"]
+__all__ = ["MAIN", "Decorated", "by_cloudpickle", "is_known", "takes_rng"]
+
+MAIN = ("__main__", "__mp_main__")  # the second in a process that multiprocessing has started
 
 
 class Decorated:
@@ -22,7 +25,8 @@ class Decorated:
     __qualname__: str
 
     def __init__(self, fn: Callable[..., Iterable[Any]]) -> None:
-        functools.update_wrapper(cast("Any", self), fn)
+        # Of a class, its attributes are methods of its instances and not of this.
+        functools.update_wrapper(cast("Any", self), fn, updated=() if isinstance(fn, type) else ("__dict__",))
         self.__name__ = getattr(fn, "__name__", None) or named(fn)  # a partial, or an object that is called, has none
         self.__qualname__ = getattr(fn, "__qualname__", self.__name__)
         self.fn = fn
@@ -30,15 +34,16 @@ class Decorated:
     @property
     def is_known(self) -> bool:
         """Whether its module has this object under the function's name."""
-        found: Any = sys.modules.get(self.__module__)
-        for name in self.__qualname__.split("."):
-            found = getattr(found, name, None)
-        return found is self
+        return is_known(self)
 
     @property
     def has_import_path(self) -> bool:
         """Whether importing its module gives this object; ``__main__`` is another module elsewhere."""
-        return self.__module__ != "__main__" and self.is_known
+        return self.__module__ not in MAIN and self.is_known
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        del memo
+        return self  # as a function is
 
     def by_value(self) -> tuple[Any, ...]:
         """How it is pickled where it has no import path."""
@@ -46,6 +51,37 @@ class Decorated:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.__qualname__ if self.has_import_path else self.by_value()
+
+
+def is_known(function: Any) -> bool:
+    """Whether the module that a function says it is from has it under its name."""
+    found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+    for name in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
+def by_cloudpickle(decorated: Decorated, **options: Any) -> tuple[Any, ...]:
+    """How a decorated function is pickled that no module has, also in a plain pickle."""
+    kind = type(decorated)
+    if getattr(_within, "is_here", False):  # the function refers to what it became
+        return functools.partial(kind, **options), (decorated.fn,)
+    import cloudpickle
+
+    _within.is_here = True
+    try:
+        return _revived, (kind, cloudpickle.dumps(decorated.fn), options)
+    finally:
+        _within.is_here = False
+
+
+_within = threading.local()  # a pickle that `by_cloudpickle` makes
+
+
+def _revived(kind: Any, pickled: bytes, options: dict[str, Any]) -> Any:
+    import cloudpickle
+
+    return kind(cloudpickle.loads(pickled), **options)
 
 
 def takes_rng(signature: inspect.Signature) -> bool:

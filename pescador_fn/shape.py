@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import numpy as np
 
 from pescador_fn.below import Stage, origin
-from pescador_fn.decorated import Decorated, takes_rng
+from pescador_fn.decorated import Decorated, by_cloudpickle, is_known, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part
@@ -93,8 +93,8 @@ class _Lifted(Stage[T]):
             kwargs = kwargs | {"rng": np.random.Generator(self.place.bits(f"lift {_lifts(self.node.of)}"))}
         items: Iterator[T] = iter(lifted.fn(iter(self.upstream), *args, **kwargs))
         self.owner = items if hasattr(items, "close") else None
-        given, _ = replay(items, self.past, self.where, ended=True)
-        self.ended = given < self.past
+        made, _ = replay(items, self.past, self.where, ended=True)
+        self.ended = made < self.past
         return items
 
     def held(self) -> Iterable[Any]:
@@ -199,7 +199,11 @@ class Lifted(Decorated, Generic[B]):
         return hash(self.fn)
 
     def by_value(self) -> tuple[Any, ...]:
-        """With the function, which plain pickle wants to import."""
+        """With the function; one that plain pickle could not import, by cloudpickle."""
+        return self.with_function() if is_known(self.fn) else by_cloudpickle(self, memoryless=self.memoryless)
+
+    def with_function(self) -> tuple[Any, ...]:
+        """How it is pickled where its function can be."""
         return functools.partial(Lifted, memoryless=self.memoryless), (self.fn,)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import numpy as np
 
 from pescador_fn.below import Leaf, Opened, adopt
-from pescador_fn.decorated import Decorated, takes_rng
+from pescador_fn.decorated import Decorated, by_cloudpickle, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.legible import called
 from pescador_fn.stream import Stream
@@ -144,6 +144,16 @@ class Source(Generic[T]):
         return called(self.function.__name__, self.args, self.kwargs)
 
 
+def _anything(*args: Any, **kwargs: Any) -> None: ...
+
+
+def _signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except ValueError:  # of some functions written in C, nothing is known
+        return inspect.signature(_anything)
+
+
 class SourceFunction(Decorated, Generic[T]):
     """What ``@source`` makes of a function: called with the function's arguments, it gives a factory."""
 
@@ -151,7 +161,7 @@ class SourceFunction(Decorated, Generic[T]):
 
     def __init__(self, fn: Callable[..., Iterable[T]]) -> None:
         super().__init__(fn)
-        self.signature: inspect.Signature = inspect.signature(fn)
+        self.signature: inspect.Signature = _signature_of(fn)
         parameters = self.signature.parameters.values()
         self.wants_rng: bool = takes_rng(self.signature)
         if not self.wants_rng and any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters):
@@ -204,19 +214,10 @@ class SourceFunction(Decorated, Generic[T]):
         return hash(self.fn)
 
     def by_value(self) -> tuple[Any, ...]:
-        """By cloudpickle, also in a plain pickle."""
-        import cloudpickle
-
-        return _by_value, (cloudpickle.dumps(self.fn),)
+        return by_cloudpickle(self)
 
     def __repr__(self) -> str:
         return f"source({self.__name__})"
-
-
-def _by_value(pickled: bytes) -> SourceFunction[Any]:
-    import cloudpickle
-
-    return SourceFunction(cloudpickle.loads(pickled))
 
 
 def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:

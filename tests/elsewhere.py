@@ -13,6 +13,11 @@ import numpy as np
 from pescador_fn import lift, source
 
 
+def unchanged(items):
+    """To be lifted."""
+    yield from items
+
+
 class Fault(Exception):  # noqa: N818, it is what the tests call it
     """What a user's stream raises."""
 

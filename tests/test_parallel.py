@@ -650,6 +650,64 @@ def run(*args, text=None, folder=None):
     return done.stdout
 
 
+SPAWNED = """
+import multiprocessing
+from pescador_fn import lift, map_items, parallel, shuffled_mux, source, take
+
+class Row:
+    def __init__(self, value):
+        self.value = value
+
+@source
+def die(sides, *, rng):
+    while True:
+        yield int(rng.integers(sides))
+
+@lift
+def unchanged(items):
+    yield from items
+
+def work(queue, method):
+    mux = unchanged(shuffled_mux([die(6), die(20)], seed=0))
+    made = parallel(take(map_items(mux, Row), 9))
+    queue.put((method, [row.value for row in made()], all(type(row) is Row for row in made())))
+
+if __name__ == "__main__":
+    wanted = list(take(shuffled_mux([die(6), die(20)], seed=0), 9)())
+    for method in ("spawn", "forkserver", "fork"):
+        context = multiprocessing.get_context(method)
+        queue = context.Queue()
+        child = context.Process(target=work, args=(queue, method))
+        child.start()
+        assert queue.get(timeout=30) == (method, wanted, True)
+        child.join(30)
+        assert child.exitcode == 0
+"""
+
+
+def test_a_process_that_multiprocessing_has_started_has_workers_too(tmp_path):
+    (tmp_path / "script.py").write_text(SPAWNED)
+    run("script.py", folder=tmp_path)
+
+
+DECORATED = """
+import pickle
+from pescador_fn import lift, parallel
+
+@lift
+def tripled(items):
+    return (3 * item for item in items)
+
+made = tripled([1, 2].__iter__)
+assert list(pickle.loads(pickle.dumps(made))()) == list(parallel(made)()) == [3, 6]
+"""
+
+
+def test_what_lift_decorates_in_a_script_travels(tmp_path):
+    (tmp_path / "script.py").write_text(DECORATED)
+    run("script.py", folder=tmp_path)
+
+
 SCRIPT = """
 from dataclasses import dataclass
 import numpy as np

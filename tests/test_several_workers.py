@@ -13,6 +13,7 @@ from strategies import outcomes, pulls, shown, through_json
 
 from pescador_fn import (
     batch,
+    cache,
     chain_mux,
     cycle,
     filter_items,
@@ -30,6 +31,7 @@ from pescador_fn import (
     take,
     tuples,
 )
+from pescador_fn.engines.ahead import Ahead
 from pescador_fn.foresight import foresee
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -196,7 +198,45 @@ def test_so_many_streams_are_open_and_no_more(mode, n, open_ahead):
     assert doors.open == 0
 
 
+@pytest.mark.parametrize("at", [0, 15])
+def test_a_state_opens_nothing(at):
+    """A buffer and a lifted function tell in a state where they began, by a mux that is never opened."""
+    doors = Doors()
+    mux = stochastic_mux([doors.stream(k, 50) for k in range(40)], 2, 10, dist="constant", seed=0)
+    stream = parallel(lift(elsewhere.unchanged)(mux), 2, engine="thread", open_ahead=0)()
+    found = pulls(stream, at)
+    stream.state_dict()
+    found += pulls(stream, 60)
+    stream.close()
+    assert doors.most == 2
+    assert found == pulls(mux(), at + 60)
+
+
+@pytest.mark.parametrize("engine", ["thread", "process"])
+@pytest.mark.parametrize(
+    "stage",
+    [lift(elsewhere.unchanged), partial(shuffle, buffer_size=3, seed=1), partial(cache, size=2, prob=1, seed=1)],
+    ids=["lift", "shuffle", "cache"],
+)
+def test_the_end_has_a_state(engine, stage):
+    factory = parallel(stage(round_robin_mux([range(3).__iter__] * 2)), 2, engine=engine)
+    stream = factory()
+    assert len(list(stream)) == 6
+    assert list(resume(factory, through_json(stream.state_dict()))()) == []
+
+
 # What is foreseen.
+
+
+@pytest.mark.parametrize("open_ahead", [0, 1, None])
+def test_what_was_foreseen_is_not_foreseen_again(open_ahead, monkeypatch):
+    """A stream for which there was no room is opened when it is needed, and the rest stays as it was foreseen."""
+    planned = []
+    plan = Ahead.plan
+    monkeypatch.setattr(Ahead, "plan", lambda self: planned.append(self.drawn) or plan(self))
+    mux = stochastic_mux(lasting(50), 4, 8, seed=0)
+    assert pulls(parallel(mux, 2, engine="thread", open_ahead=open_ahead)(), 900) == pulls(mux(), 900)
+    assert len(planned) < 10
 
 
 @pytest.mark.parametrize("at", [0, 1, 17, 50])

@@ -5,6 +5,7 @@ import collections
 import copy
 import functools
 import inspect
+import itertools
 import pickle
 import subprocess
 import sys
@@ -732,6 +733,31 @@ def test_what_lift_decorates_is_known_by_its_name():
     made = local(numbers(0, 3))
     assert repr(made) == "lift(local)(numbers(0, 3))"
     assert list(pickle.loads(cloudpickle.dumps(made))()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", [itertools.accumulate, enumerate, zip, collections.deque, set])
+def test_classes_are_lifted_and_travel(kind):
+    made = lift(kind)([1, 2, 3].__iter__)
+    assert list(map(str, pickle.loads(pickle.dumps(made))())) == list(map(str, made()))
+    assert pickle.loads(pickle.dumps(lift(kind))) == lift(kind)
+
+
+def test_what_lift_decorates_in_a_function_travels_in_a_plain_pickle():
+    @lift
+    def tripled(items):
+        return (3 * item for item in items)
+
+    made = tripled(numbers(0, 3))
+    assert list(pickle.loads(pickle.dumps(made))()) == [0, 3, 6]
+    assert copy.deepcopy(made) == made
+
+
+@pytest.mark.parametrize("kind", [range, itertools.repeat, itertools.count, functools.partial(range, 1)])
+def test_functions_of_which_nothing_is_known_are_sources(kind):
+    made = source(kind)(4)
+    assert list(take(made, 2)()) == list(itertools.islice(kind(4), 2))
+    if not isinstance(kind, functools.partial):
+        assert pickle.loads(pickle.dumps(made)) == made
 
 
 def test_what_lift_decorates_may_call_itself():

@@ -91,11 +91,18 @@ class Ahead:
 
     def child(self, stream: int, place: Place) -> Remote[Any]:
         """The activation at a place, which may be open by now."""
-        found = self.children.get((stream, place.number))
+        key = stream, place.number
+        found = self.children.get(key)
         if found is None:
-            self.stale = True
-            found = self.children[stream, place.number] = Remote(self, stream, place)
+            self.stale = self.stale or key not in self.held
+            found = self.children[key] = Remote(self, stream, place)
         return found
+
+    def opened(self, child: Remote[Any]) -> None:
+        """Let the calls be made that were foreseen of a stream when it had no room."""
+        draw = self.held.get(child.key)
+        if draw is not None:
+            self._list(draw, 0)
 
     def left(self, stream: int, number: int) -> int | None:
         """How many items an activation has left for later draws, if that is known."""

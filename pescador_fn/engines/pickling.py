@@ -6,12 +6,14 @@ import copyreg
 import io
 import mmap
 import os
+import sys
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pescador_fn.legible import named
+from pescador_fn.shape import Lifted
 from pescador_fn.sources import SourceFunction
 
 __all__ = ["dump", "with_slots"]
@@ -26,6 +28,7 @@ def dump(factory: Any, place: Any) -> bytes:
         TypeError: if something that the factory refers to does not pickle.
     """
     file = io.BytesIO()
+    _send_main_by_value()
     try:
         _factory_pickler()(file, 5).dump((factory, place))
     except Exception as error:
@@ -34,6 +37,15 @@ def dump(factory: Any, place: Any) -> bytes:
             'when it is called, or use engine="thread"'
         ) from error
     return file.getvalue()
+
+
+def _send_main_by_value() -> None:
+    """Where multiprocessing has started this process, its main module is one that no other can import."""
+    import cloudpickle
+
+    name = "__mp_main__"
+    if name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
+        cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 def _is_whole(array: Any) -> bool:
@@ -76,6 +88,8 @@ def _factory_pickler() -> Any:
                 # their globals, which travel once, and may refer to the source by its own name.
                 if type(obj) is SourceFunction and not obj.has_import_path:
                     return copyreg.__newobj__, (SourceFunction,), vars(obj)  # type: ignore[attr-defined]
+                if type(obj) is Lifted and not obj.has_import_path:
+                    return obj.with_function()
                 if type(obj) is np.memmap and _is_whole(obj):
                     order = "C" if obj.flags.c_contiguous else "F"
                     return np.memmap, (obj.filename, obj.dtype, obj.mode, obj.offset, obj.shape, order)

@@ -52,7 +52,9 @@ class Control:
     def __init__(self, fd: int) -> None:
         page = memoryview(mmap.mmap(fd, PAGE))
         self.flags: memoryview = page  # 0: what the parent wants; 1: whether the worker waits for room
-        self.words: memoryview = page.cast("Q")  # 1: bytes delivered; 2: messages taken; 3: calls begun by the worker
+        self.words: memoryview = page.cast("Q")
+        # 1: bytes delivered; 2: messages taken; 3: calls begun by the worker, or which of its streams is called, where
+        # it has several, and 4: the call
 
 
 class Ref(NamedTuple):

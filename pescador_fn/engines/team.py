@@ -85,7 +85,8 @@ class Team:
         running: Running[Any] = unit.node._run(mux, place)
         object.__setattr__(unit.node, "_prepared", mux._prepared)
         ahead.watch(running, self.node.options["open_ahead"])
-        self.muxes = [other for other in self.muxes if not other.running.done] + [ahead]
+        if not self.over:
+            self.muxes = [other for other in self.muxes if not other.running.done] + [ahead]
         return running
 
     def begin(self) -> None:
@@ -110,6 +111,7 @@ class Team:
             ahead = child.ahead
             ahead.make_room(child)
             hand: Hand = child.hand or self.post(child)
+            ahead.opened(child)
             if ahead.sight is None:  # a mux that has just been opened itself
                 ahead.plan()
                 ahead.stale = True
@@ -233,7 +235,14 @@ class Shared(Running[T]):
         if isinstance(self.upstream, Behind) and not self.upstream.stood:
             return self.upstream.state
         inner = Saver(verify=saver.verify)
-        at = inner.running(self.upstream)
+        muxes = self.team.muxes
+        try:
+            at = inner.running(self.upstream)
+        finally:  # a buffer tells where it began by a mux that is never opened
+            for ahead in self.team.muxes:
+                if ahead not in muxes:
+                    ahead.running = None
+            self.team.muxes = muxes
         return [{"stages": inner.stages, "at": at}, 0, False]
 
     def load(self, state: Any, loader: Loader) -> None:
