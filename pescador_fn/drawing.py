@@ -7,7 +7,7 @@ orders do not depend on how numpy's ``Generator`` methods are written, which may
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, ValuesView
 from math import log
 from numbers import Number
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -158,6 +158,8 @@ def read_weights(function: str, weights: Any, parts: Parts[Any]) -> Floats:
                 f"{function}: weights {' and '.join(wrong)}; give one weight for each name in factories, and no other"
             )
         weights = [weights[name] for name in parts.names]
+    elif isinstance(weights, ValuesView):
+        weights = list(weights)
     if isinstance(weights, np.ma.MaskedArray) and np.ma.is_masked(weights):
         raise TypeError(f"{function}: weights={show(weights)} is masked in part; fill it, with 0 for what to leave out")
     try:
@@ -255,10 +257,10 @@ def _binomial(trials: int, chance: float) -> tuple[int, Floats]:
 
 
 def systematic(shares: Floats, size: int, start: float, order: Ints) -> Ints:
-    """``size`` indices such that index ``i`` comes ``size * shares[i]`` times, rounded up or down.
+    """``size`` indices such that index ``i`` comes ``size`` times its share of them, rounded up or down.
 
     Args:
-        shares: shape ``(n,)``, summing to 1.
+        shares: shape ``(n,)``, ``>= 0``; divided by their sum.
         size: how many to draw.
         start: uniform in [0, 1).
         order: a permutation of the ``n`` indices, in which they are laid along the line.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Draw", "foresee", "most_open"]
 
 Draw = tuple[int, int, int]  # stream, activation number, quota
-Left = "Callable[[int, int], int | None]"  # how many items an activation has left, where that is known
 
 GUESS = 64  # items, of a stream whose end is not known and that others wait for
 BLOCK = 64  # draws

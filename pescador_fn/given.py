@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutinefunction
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, Signature, isasyncgenfunction, iscoroutinefunction
+from inspect import signature as signature_of
 from itertools import repeat
 from operator import attrgetter
-from types import FunctionType, MappingProxyType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -69,6 +77,11 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
             "run its event loop inside a generator function"
         )
     if takes(value, 0) is False:
+        if type(value).__module__ == "pescador_fn.stages":
+            raise TypeError(
+                f"{function}: {name}={named(value)} is a stage, which makes a factory of one; "
+                "in a pipe, call each combinator with its own arguments: pipe(factory, batch(32), take(10))"
+            )
         raise TypeError(
             f"{function}: {name}={named(value)} needs arguments, and a factory is called with none; "
             "bind them with functools.partial, a lambda or @source"
@@ -79,19 +92,22 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
 def takes(value: Any, n: int) -> bool | None:
     """Whether a function can be called with ``n`` arguments; ``None`` where that is not known at a glance."""
     names: set[str] = set()
+    if isinstance(value, Node | Source):
+        return n == 0
+    if isinstance(value, MethodDescriptorType | WrapperDescriptorType):  # as `str.upper`
+        return False if n == 0 else None
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is not FunctionType:
         if not type(value).__module__.startswith("pescador_fn") or isinstance(value, SourceFunction):
-            return None  # others' may raise where it is asked for
+            known = isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType)  # as `len`
+            if not known or getattr(value, "__text_signature__", None) is None:
+                return None  # others' may raise where it is asked for
+            return _fits(signature_of(value), n, names)
         signature: Any = getattr(value, "__signature__", None)
         if signature is None:
             return None
-        try:  # a stage, or a function that is lifted
-            signature.bind(*repeat(None, n), **dict.fromkeys(names))
-        except TypeError:
-            return False
-        return True
+        return _fits(signature, n, names)  # a stage, or a function that is lifted
     code = value.__code__
     if code.co_argcount == n and not code.co_kwonlyargcount and not names:
         return True
@@ -102,17 +118,36 @@ def takes(value: Any, n: int) -> bool | None:
     return not lacking and (n <= code.co_argcount or bool(code.co_flags & CO_VARARGS))
 
 
+def _fits(signature: Signature, n: int, names: set[str]) -> bool:
+    try:
+        signature.bind(*repeat(None, n), **dict.fromkeys(names))
+    except TypeError:
+        return False
+    return True
+
+
 def _names(function: str, factories: Mapping[Any, Any]) -> tuple[Any, ...]:
     """The names of a mapping, those of numpy's types as plain ones."""
     names = tuple(factories)
-    if any(issubclass(kind, np.generic) for kind in set(map(type, names))):
-        names = tuple(name.item() if isinstance(name, np.generic) else name for name in names)
-    for name in names:
-        if not isinstance(name, str | int | float | bytes | tuple):
+    if set(map(type, names)) <= {str, int}:
+        return names
+    plain = tuple(map(_plain, names))
+    for name, given in zip(plain, names, strict=True):
+        if not _is_plain(name):
             raise TypeError(
-                f"{function}: the name {show(name)} is not plain; name streams by strings, numbers or tuples of these"
+                f"{function}: the name {show(given)} is not plain; name streams by strings, numbers or tuples of these"
             )
-    return names
+    return plain
+
+
+def _plain(name: Any) -> Any:
+    if type(name) is tuple:
+        return tuple(map(_plain, name))
+    return name.item() if isinstance(name, np.generic) else name
+
+
+def _is_plain(name: Any) -> bool:
+    return all(map(_is_plain, name)) if isinstance(name, tuple) else isinstance(name, str | int | float | bytes)
 
 
 def _surely_factories(items: tuple[Any, ...]) -> bool:

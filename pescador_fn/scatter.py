@@ -17,7 +17,7 @@ __all__ = ["Scatter"]
 class Scatter:
     """A permutation of ``range(n)`` by its key: the image of any position at once, whatever ``n``.
 
-    A Feistel network permutes the numbers of as many bits as ``n`` needs, fewer than ``2 * n``. Where it leads beyond
+    A Feistel network permutes the numbers of as many bits as ``n`` needs. Where it leads beyond
     ``n`` it is applied again, until it leads back.
 
     Args:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.random import PCG64, Generator
 
-__all__ = ["Place", "Root", "Seed", "check_seed"]
-
-Seed = int | None
+__all__ = ["Place", "Root", "check_seed"]
 
 
 def check_seed(function: str, seed: Any) -> int | None:

@@ -24,6 +24,8 @@ __all__ = ["stochastic_mux"]
 
 T = TypeVar("T")
 
+MOST = 2**24  # streams open at a time
+
 _MODES: dict[str, type[Schedule]] = {
     "with_replacement": WithReplacement,
     "single_active": SingleActive,
@@ -57,7 +59,7 @@ def stochastic_mux(
 
     Args:
         factories: ``k >= 1`` zero-argument callables, or a mapping of names to them. A lazy sequence is indexed only.
-        n_active: the most streams open at a time, ``>= 1``. Streams of weight 0 shrink the set.
+        n_active: the most streams open at a time, from 1 to ``2**24``. Streams of weight 0 shrink the set.
         rate: mean number of items that an activation gives, ``>= 1``, fractions allowed; ``None`` runs every stream to
             its end.
         weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; a mapping by name where
@@ -74,8 +76,8 @@ def stochastic_mux(
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind.
-        ValueError: when built, if ``k == 0``, ``n_active < 1``, ``rate < 1``, ``weights`` do not fit, ``mode`` or
-            ``dist`` is unknown, or, outside ``"with_replacement"``, ``n_active > k``.
+        ValueError: when built, if ``k == 0``, ``n_active`` is out of range, ``rate < 1``, ``weights`` do not fit,
+            ``mode`` or ``dist`` is unknown, or, outside ``"with_replacement"``, ``n_active > k``.
 
     Source: McFee et al., pescador 3.0, ``StochasticMux``; Chen, Dempster and Liu, 1994, for ``"single_active"``.
 
@@ -90,6 +92,8 @@ def stochastic_mux(
     check_choice(name, "mode", mode, tuple(_MODES))
     check_choice(name, "dist", dist, ("binomial", "constant", "poisson"))
     n_active = check_count(name, "n_active", n_active, 1)
+    if n_active > MOST:
+        raise ValueError(f"{name}: n_active={n_active} is over {MOST:,}, and each takes memory; give fewer")
     if n_active > len(parts) and mode != "with_replacement":
         raise ValueError(
             f"{name}: n_active={n_active} but there are {len(parts)} factories; "

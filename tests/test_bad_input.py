@@ -162,7 +162,9 @@ NOT_A_FACTORY = {
     "keyword needed": (lambda: lambda *, x: [x], ["needs arguments"]),
     "partial that lacks one": (lambda: partial(pair, 1), ["partial(pair, 1)", "needs arguments"]),
     "partial of too many": (lambda: partial(pair, 1, 2, 3), ["partial(pair, 1, 2, 3)", "needs arguments"]),
-    "stage": (lambda: curried.batch(4), ["batch(4)", "needs arguments"]),
+    "stage": (lambda: curried.batch(4), ["batch(4)", "is a stage", "own arguments"]),
+    "method of no object": (lambda: str.upper, ["upper", "needs arguments"]),
+    "function in C of something": (lambda: len, ["len", "needs arguments"]),
     "stage that lift makes": (lambda: lift(pair)(b=2), ["partial(lift(pair), b=2)", "needs arguments"]),
     "source without its arguments": (lambda: read, ["read", "call it"]),
     "coroutine function": (lambda: waits, ["waits", "asynchronous", "event loop"]),
@@ -255,6 +257,7 @@ WEIGHTS = {
     "set": ({1, 2}, TypeError, ["{1, 2}"]),
     "iterator": (iter([1, 1]), TypeError, ["iterator"]),
     "dates": (np.array(["2020", "2021"], "M8[Y]"), TypeError, ["2020"]),
+    "values of a mapping": ({"a": 1, "b": 2, "c": 3}.values(), ValueError, ["(3,)", "2 factories"]),
     "names for a sequence": ({"cat": 1, "dog": 1}, ValueError, ["mapping", "sequence"]),
 }
 
@@ -478,6 +481,22 @@ def test_choices(request, call, choices):
 # The rest: a call, the error, what it names
 
 THE_REST = {
+    "slots beyond memory": (
+        lambda: stochastic_mux([f], 10**9, 2),
+        ValueError,
+        ["stochastic_mux: n_active=1000000000", "16,777,216", "fewer"],
+    ),
+    "a name that holds an object": (
+        lambda: shuffled_mux({("a", (object(),)): f}),
+        TypeError,
+        ["shuffled_mux: the name ('a', (<object", "not plain"],
+    ),
+    "a name that holds a set": (lambda: chain_mux({("a", frozenset("ab")): f}), TypeError, ["chain_mux: the name"]),
+    "a factory in the place of a function": (
+        lambda: map_items(f, take(f, 1)),
+        TypeError,
+        ["map_items: fn=take(", "with one argument"],
+    ),
     "too many slots": (
         lambda: mux(3, mode="single_active"),
         ValueError,
