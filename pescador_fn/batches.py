@@ -70,7 +70,8 @@ def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int 
     """Group ``size`` items into one: arrays are stacked, scalars and strings become arrays, dicts keep their keys.
 
     An item may be an array, a scalar, a string, a dict or a tuple of these, nested as it likes; a batch has the same
-    form. What numpy can make an array of, as PyTorch's tensors, comes as one of numpy's. An exception upstream reaches the consumer and costs the batch that was being filled.
+    form. What numpy can make an array of, as PyTorch's tensors, comes as one of numpy's. An exception upstream reaches
+    the consumer and costs the batch that was being filled.
 
     Args:
         factory: of the items.

@@ -33,6 +33,17 @@ class Chained(Links[T]):
 
     __slots__ = ()
 
+    calls: Any
+    factory: Any
+    gave: bool
+    index: int
+    number: int
+    opening: bool
+    outer: Any
+    owner: Any
+    past: Any
+    pulls: Any
+
     def __iter__(self) -> Iterator[T]:
         if self.resumed:
             try:

@@ -26,6 +26,8 @@ class Exhaustive(Schedule):
 
     __slots__ = ("order", "taken")
 
+    first: list[Activation | None]
+
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.order: Any = None
