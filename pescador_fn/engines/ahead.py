@@ -94,7 +94,10 @@ class Ahead:
         key = stream, place.number
         found = self.children.get(key)
         if found is None:
-            self.stale = self.stale or key not in self.held
+            if key in self.held:
+                self.due = 0  # one has ended, so that there may be room for others too
+            else:
+                self.stale = True
             found = self.children[key] = Remote(self, stream, place)
         return found
 
