@@ -171,13 +171,14 @@ class Doors:
     def __init__(self):
         self.lock, self.open, self.most = threading.Lock(), 0, 0
 
-    def stream(self, k, n):
+    def stream(self, k, n, pause=0):
         def made():
             with self.lock:
                 self.open += 1
                 self.most = max(self.most, self.open)
             try:
                 for i in range(n):
+                    time.sleep(pause)
                     yield k, i
             finally:
                 with self.lock:
@@ -202,7 +203,7 @@ def test_so_many_streams_are_open_and_no_more(mode, n, open_ahead):
 def test_a_state_opens_nothing(at):
     """A buffer and a lifted function tell in a state where they began, by a mux that is never opened."""
     doors = Doors()
-    mux = stochastic_mux([doors.stream(k, 50) for k in range(40)], 2, 10, dist="constant", seed=0)
+    mux = stochastic_mux([doors.stream(k, 50, 0.0005) for k in range(40)], 2, 10, dist="constant", seed=0)
     stream = parallel(lift(elsewhere.unchanged)(mux), 2, engine="thread", open_ahead=0)()
     found = pulls(stream, at)
     stream.state_dict()
