@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable
 
-__all__ = ["MAIN", "Decorated", "by_cloudpickle", "is_known", "takes_rng"]
+__all__ = ["MAIN", "Decorated", "is_known", "takes_rng"]
 
 MAIN = ("__main__", "__mp_main__")  # the second in a process that multiprocessing has started
+
+_within = threading.local()  # a pickle of a function by value
 
 
 class Decorated:
@@ -45,9 +47,26 @@ class Decorated:
         del memo
         return self  # as a function is
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was made with, beside the function."""
+        return {}
+
+    def with_function(self) -> tuple[Any, ...]:
+        """How it is pickled where its function can be."""
+        return functools.partial(type(self), **self.options), (self.fn,)
+
     def by_value(self) -> tuple[Any, ...]:
-        """How it is pickled where it has no import path."""
-        raise NotImplementedError
+        """How it is pickled where it has no import path: by cloudpickle, also in a plain pickle."""
+        if getattr(_within, "is_here", False):  # the function refers to what it became
+            return self.with_function()
+        import cloudpickle
+
+        _within.is_here = True
+        try:
+            return _revived, (type(self), cloudpickle.dumps(self.fn), self.options)
+        finally:
+            _within.is_here = False
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.__qualname__ if self.has_import_path else self.by_value()
@@ -59,23 +78,6 @@ def is_known(function: Any) -> bool:
     for name in getattr(function, "__qualname__", "").split("."):
         found = getattr(found, name, None)
     return found is function
-
-
-def by_cloudpickle(decorated: Decorated, **options: Any) -> tuple[Any, ...]:
-    """How a decorated function is pickled that no module has, also in a plain pickle."""
-    kind = type(decorated)
-    if getattr(_within, "is_here", False):  # the function refers to what it became
-        return functools.partial(kind, **options), (decorated.fn,)
-    import cloudpickle
-
-    _within.is_here = True
-    try:
-        return _revived, (kind, cloudpickle.dumps(decorated.fn), options)
-    finally:
-        _within.is_here = False
-
-
-_within = threading.local()  # a pickle that `by_cloudpickle` makes
 
 
 def _revived(kind: Any, pickled: bytes, options: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import numpy as np
 
 from pescador_fn.below import Stage, origin
-from pescador_fn.decorated import Decorated, by_cloudpickle, is_known, takes_rng
+from pescador_fn.decorated import Decorated, is_known, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part
@@ -200,11 +200,11 @@ class Lifted(Decorated, Generic[B]):
 
     def by_value(self) -> tuple[Any, ...]:
         """With the function; one that plain pickle could not import, by cloudpickle."""
-        return self.with_function() if is_known(self.fn) else by_cloudpickle(self, memoryless=self.memoryless)
+        return self.with_function() if is_known(self.fn) else super().by_value()
 
-    def with_function(self) -> tuple[Any, ...]:
-        """How it is pickled where its function can be."""
-        return functools.partial(Lifted, memoryless=self.memoryless), (self.fn,)
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"memoryless": self.memoryless}
 
     def __repr__(self) -> str:
         if self.is_known:  # as a decorator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import numpy as np
 
 from pescador_fn.below import Leaf, Opened, adopt
-from pescador_fn.decorated import Decorated, by_cloudpickle, takes_rng
+from pescador_fn.decorated import Decorated, takes_rng
 from pescador_fn.errors import show
 from pescador_fn.legible import called
 from pescador_fn.stream import Stream
@@ -212,9 +212,6 @@ class SourceFunction(Decorated, Generic[T]):
 
     def __hash__(self) -> int:
         return hash(self.fn)
-
-    def by_value(self) -> tuple[Any, ...]:
-        return by_cloudpickle(self)
 
     def __repr__(self) -> str:
         return f"source({self.__name__})"
