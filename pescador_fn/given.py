@@ -103,7 +103,10 @@ def takes(value: Any, n: int) -> bool | None:
             known = isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType)  # as `len`
             if not known or getattr(value, "__text_signature__", None) is None:
                 return None  # others' may raise where it is asked for
-            return _fits(signature_of(value), n, names)
+            try:
+                return _fits(signature_of(value), n, names)
+            except ValueError:  # `iter` tells a signature on Python 3.12 that Python cannot read
+                return None
         signature: Any = getattr(value, "__signature__", None)
         if signature is None:
             return None

@@ -1,9 +1,14 @@
 """Mistakes: each is an error when the pipeline is built, which names the function, the value and the rule."""
 
+import builtins
+import itertools
+import math
+import operator
 import os
 import re
 import subprocess
 import sys
+import time
 from collections import UserDict, deque
 from collections.abc import Sequence
 from functools import partial
@@ -35,6 +40,7 @@ from pescador_fn import (
     tuples,
     unbatch,
 )
+from pescador_fn.given import check_part, takes
 
 
 @source
@@ -130,6 +136,19 @@ def test_what_takes_one_item_maps_items(fn):
 
 def test_what_toolz_makes_of_builtin_functions_is_a_factory():
     assert list(take(toolz.compose(iter, list), 1)()) == []
+
+
+@pytest.mark.parametrize("module", [builtins, itertools, math, operator, os, time])
+def test_of_what_is_written_in_c_all_that_is_not_known_is_taken(module):
+    """Some functions have a signature that Python cannot read: `iter`, on Python 3.12."""
+    for name, fn in vars(module).items():
+        if callable(fn) and not name.startswith("_"):
+            for bound in (fn, partial(fn, [1])):
+                try:
+                    check_part("take", bound)
+                except TypeError as error:
+                    assert "needs arguments" in str(error)
+            assert takes(fn, 1) in (True, False, None)
 
 
 STAGES_OF_FACTORIES = {
