@@ -12,7 +12,7 @@ from pescador_fn.apart import rows_of
 from pescador_fn.below import Stage
 from pescador_fn.errors import Unsettled, check_count, ended_early
 from pescador_fn.factory import Factory, Node
-from pescador_fn.forms import Collator
+from pescador_fn.forms import ODD, Collator
 from pescador_fn.given import check_part
 from pescador_fn.replaying import replay
 from pescador_fn.running import FOREVER, flow, raising
@@ -47,10 +47,16 @@ class _Batched(Stage[Any]):
         try:
             if not self.over:
                 rows.extend(islice(items, self.size - len(rows)))
-                self.over = len(rows) < self.size
-            if self.over and not (self.partial and rows):
-                raise StopIteration
-            made = self.collate(rows)
+            if len(rows) < self.size:
+                self.over = True
+                if not (self.partial and rows):
+                    raise StopIteration
+            try:
+                made = self.collate.form(rows)
+            except ODD:
+                made = None
+            if made is None:
+                made = self.collate(rows)
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
