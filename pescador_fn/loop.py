@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pescador_fn.factory import Node
     from pescador_fn.seeds import Place
+    from pescador_fn.state import Saver
 
 __all__ = ["Loop", "Open"]
 
@@ -37,10 +38,11 @@ T = TypeVar("T")
 class Loop(Running[T]):
     """A block of draws, and where in it the plumbing stands."""
 
-    __slots__ = ("block", "ended", "index", "left", "seek")
+    __slots__ = ("block", "blocks", "ended", "index", "left", "seek")
 
     def __init__(self) -> None:
         super().__init__()
+        self.blocks: int = 0  # so far
         self.block: list[Any] = [-1]
         index: Any = iter(self.block)
         next(index)
@@ -61,8 +63,13 @@ class Loop(Running[T]):
     def lay(self, indices: list[Any], end: Any = -1) -> None:
         """Begin a block; ``end`` comes after its last draw, and is an empty slot."""
         indices.append(end)
+        self.blocks += 1
         self.block[:] = indices
         self.seek(0)
+
+    def moment(self, saver: Saver) -> Any:
+        del saver  # no item comes from below without a draw
+        return self.blocks, self.left(), self.ended
 
 
 class Open(Loop[T]):

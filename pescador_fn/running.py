@@ -124,6 +124,10 @@ class Running(Generic[T]):
         """Where this stage and what is below it stands, as plain data."""
         raise NotImplementedError
 
+    def moment(self, saver: Saver) -> Any:
+        """What is another after each pull, and need not be all that ``save`` tells."""
+        return self.save(saver)
+
     def load(self, state: Any, loader: Loader) -> None:
         """Stand where ``save`` was called; what was open is opened again with the plumbing."""
         raise NotImplementedError

@@ -29,6 +29,7 @@ __all__ = [
     "OPAQUE",
     "VERSION",
     "Loader",
+    "Moment",
     "Saver",
     "check_state",
     "describe",
@@ -72,6 +73,16 @@ class Saver:
         finally:
             if owner is not None:
                 owner.close()
+
+
+class Moment(Saver):
+    """Tells one moment of a stream from another, in less time than a state takes."""
+
+    __slots__ = ()
+
+    def running(self, running: Any) -> list[Any]:
+        """What a state would be of, without what is below a mux."""
+        return [running.moment(self)]
 
 
 class Loader:

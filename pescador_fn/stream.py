@@ -10,7 +10,7 @@ from pescador_fn.below import SURE
 from pescador_fn.moment import is_busy
 from pescador_fn.running import Running, raising
 from pescador_fn.seeds import Place, Root
-from pescador_fn.state import VERSION, Saver, pack
+from pescador_fn.state import VERSION, Moment, Saver, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,12 +80,11 @@ class Stream(chain[T]):
             root, running = running.root, running.upstream
         if is_busy(self._running):
             raise RuntimeError(_BUSY)
-        alone = threading.active_count() == 1
+        before = None if threading.active_count() == 1 else Moment().running(running)
         saver = Saver(verify=verify)
-        before = Saver().running(running) if verify and not alone else None  # without checksums, which take a while
         at = saver.running(running)
         # Another thread may have pulled meanwhile.
-        if not alone and (is_busy(self._running) or Saver().running(running) != (before or at)):
+        if before and (is_busy(self._running) or Moment().running(running) != before):
             raise RuntimeError(_BUSY)
         return pack({"pescador_fn": VERSION, "seed": root.entropy(), "stages": saver.stages, "at": at})
 

@@ -451,6 +451,60 @@ def test_other_threads(build):
     assert states == [stream.state_dict()]
 
 
+class PulledMeanwhile:
+    """Saves itself, and while it does another thread pulls the stream."""
+
+    def __init__(self):
+        self.n, self.stream = 0, None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.n += 1
+        return self.n
+
+    def state_dict(self):
+        if self.stream is not None:
+            thread = threading.Thread(target=next, args=(self.stream,))
+            thread.start()
+            thread.join()
+        return {"n": self.n}
+
+    def load_state_dict(self, state):
+        self.n = state["n"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda f: take(f, 99),
+        lambda f: shuffled_mux([f, [1, 2, 3].__iter__]),
+        lambda f: round_robin_mux([f, f], mode="cycle"),
+        lambda f: stochastic_mux([f, f], 2, 8),
+        lambda f: stochastic_mux([f, f], 2, 8, weights=[1, 2], mode="exhaustive"),
+        lambda f: batch(map_items(shuffled_mux([shuffled_mux([f])]), str), 2),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_pull_of_another_thread_while_a_state_is_taken(build, n):
+    items, done = PulledMeanwhile(), threading.Event()
+    stream = build(lambda: items)()
+    pulls(stream, n)
+    waits = threading.Thread(target=done.wait)
+    waits.start()
+    try:
+        stream.state_dict()
+        items.stream = stream
+        with BUSY:
+            stream.state_dict()
+        items.stream = None
+        stream.state_dict()
+    finally:
+        done.set()
+        waits.join()
+
+
 def test_two_threads_with_a_stream_each():
     factory = seeded(batch(shuffle(shuffled_mux([noise(k, 20) for k in range(5)]), 9), 3), 0)
     whole = [one.tolist() for one in pulls(factory(), 300)]
