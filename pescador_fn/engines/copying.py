@@ -28,9 +28,14 @@ LARGE = 2**22  # from here on two threads are faster; to wake the other takes as
 _helper: ThreadPoolExecutor | None = None
 
 
-def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy an array into another of its dtype, shape and order."""
-    if source.nbytes < LARGE or not source.flags.forc or _processors() < 2:
+def copy(place: Any, at: int, source: NDArray[Any], order: Any = "C") -> None:
+    """Copy the items of an array, in an order, to where they shall lie in a map."""
+    small = source.nbytes < LARGE
+    if small and order == "C" and source.flags.c_contiguous:
+        place[at : at + source.nbytes] = source  # around the bytes, this does a tenth of what numpy does
+        return
+    target = np.ndarray(source.shape, source.dtype, place, at, order=order)
+    if small or not source.flags.forc or _processors() < 2:
         np.copyto(target, source)
         return
     to, of = _bytes(target), _bytes(source)

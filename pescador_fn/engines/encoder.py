@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ERROR", "ITEM", "Encoder", "length", "raised"]
 
-ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema
+ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema, the bytes of which a message has
 MET, MOST_MET = 4, 1024  # times that a signature is met before it gets a schema, at first and where few come again
 KNOWN = 64  # signatures that are remembered
 
@@ -166,7 +166,7 @@ class Encoder:
             return array.tobytes(order)
         ref, place = self.shelf.place(array.nbytes)
         try:
-            copy(np.ndarray(array.shape, array.dtype, place, ref.offset, order=order), array)
+            copy(place, ref.offset, array, order)
         except Exception:
             self.shelf.free(ref)
             raise

@@ -1,6 +1,6 @@
 """What a worker has made and not sent yet, and how much of it is on its way.
 
-Rows are sent when there are enough of them, or when the last message was a millisecond ago; and while a generator
+Rows are sent when there are enough of them, or when the last message was some time ago; and while a generator
 does not return, a small thread sends what it has already given. Only one that holds the interpreter's lock for long can
 keep rows waiting. What is made and not delivered is bounded in bytes and in messages; what the parent waits for is made
 all the same, so that the bound cannot block.
@@ -9,7 +9,8 @@ all the same, so that the bound cannot block.
 from __future__ import annotations
 
 import threading
-from time import monotonic, sleep
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.encoder import ERROR, ITEM, Encoder
@@ -26,9 +27,10 @@ __all__ = ["LOOK_MS", "SINGLE", "Outbox", "unpicklable"]
 SINGLE = 16  # rows sent one by one before any is held back
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
-HEAVY = 2**23  # bytes since the last message, slabs counted: a message costs as much as to copy half a megabyte
-HOLD_S = 0.001  # how long rows are held back, when they come fast, though the parent waits
-LINGER_S = 0.001  # how long rows lie while the generator does not return
+HEAVY = 15 * 2**20  # bytes since the last message, slabs counted: a message costs as much as to copy a megabyte
+HOLD_S = 0.0015  # how long rows are held back, when they come fast, though the parent waits
+LINGER_S = 0.003  # how long rows lie while the generator does not return; more, so that it sends them itself
+QUIET = 16  # looks of the small thread that find nothing, before it sleeps
 MESSAGES = 64  # the most that are sent and not taken
 LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
 
@@ -55,18 +57,19 @@ class Outbox:
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
         self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
-        self.armed: threading.Semaphore = threading.Semaphore(0)
-        self.is_armed: bool = False
+        self.small: threading.Thread = threading.Thread(target=self.linger, daemon=True)
+        self.bell: threading.Lock = threading.Lock()  # let go of to wake the small thread
+        self.is_armed: bool = True  # whether that looks by itself
         self.over: bool = False
+        self.bell.acquire()
 
     def __enter__(self) -> None:
-        threading.Thread(target=self.linger, daemon=True).start()
+        self.small.start()
 
     def __exit__(self, *_: object) -> None:
         self.over = True
-        self.armed.release()
-        with self.lock:
-            pass
+        self.arm()
+        self.small.join()
 
     def extra(self, rows: list[Row]) -> Any:
         """What is sent beside the first rows."""
@@ -122,7 +125,8 @@ class Outbox:
     def arm(self) -> None:
         """Let the small thread look after what waits."""
         self.is_armed = True
-        self.armed.release()
+        with suppress(RuntimeError):  # it has not heard the last one yet
+            self.bell.release()
 
     def flush(self) -> None:
         """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
@@ -141,22 +145,26 @@ class Outbox:
 
     def linger(self) -> None:
         """The small thread: send what has waited for long."""
+        sent, quiet, pause = 0, 0, LINGER_S
         while True:
-            self.armed.acquire()
+            # While rows come it looks by itself: to wake it takes as long as to make several.
+            if quiet == QUIET:
+                self.is_armed = False
+                if not self.has_mail:  # none was added in between
+                    self.bell.acquire()
+                self.is_armed = True
+                quiet, pause = 0, LINGER_S
+            self.bell.acquire(timeout=pause)
             if self.over:
                 return
-            pause = LINGER_S
-            while self.has_mail and not self.over:
-                before = self.sent
-                sleep(pause)
-                if self.sent != before:
-                    pause = min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
-                elif self.has_mail and not self.over and (self.flags[0] or self.is_clear()):
-                    self.flush()
-            self.is_armed = False
-            if self.has_mail:  # added in between
-                self.is_armed = True
-                self.armed.release()
+            if self.sent != sent:
+                quiet, pause = 0, min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
+            elif not self.has_mail:
+                quiet += 1
+            elif self.flags[0] or self.is_clear():
+                self.flush()
+                pause = LINGER_S
+            sent = self.sent
 
     def wait(self, acknowledged: bool = False) -> bool:
         """Wait for room, or for everything to be taken: whether to go on."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Raised", "pack", "refs_in", "row_bytes", "unpack"]
 
 
+COLUMNS = "columns"  # the kind of a run of rows of one schema
+
 row_bytes: Callable[[Row], int] = itemgetter(1)  # about how many a row takes
 
 
@@ -77,7 +79,7 @@ def pack(rows: list[Row]) -> tuple[list[Any], bytes]:
         else:
             pieces, placed = kind.join(some)
             body += pieces
-            runs.append((kind.signature, len(some), list(map(len, pieces)), placed))
+            runs.append((COLUMNS, kind.pickled, len(some), list(map(len, pieces)), placed))
     return runs, b"".join(body)
 
 
@@ -88,7 +90,7 @@ def refs_in(runs: list[Any]) -> list[Ref]:
         if run[0] == ITEM:
             lists += run[1]
         else:
-            lists += [run[1] or []] if run[0] == ERROR else run[3]
+            lists += [run[1] or []] if run[0] == ERROR else run[4]
     return [Ref(*ref) for refs in lists for ref in refs if not isinstance(ref, int)]
 
 
@@ -125,9 +127,9 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
         elif run[0] == ERROR:
             found.append(Raised(_error(run[1], run[2], run[3], fetch)))
         else:
-            signature, n, lengths, placed = run
+            _, schema, n, lengths, placed = run
             large = ([slabs.lend(Ref(*ref)) for ref in refs] for refs in placed)
-            found.append(split(signature, n, map(take, lengths), large))
+            found.append(split(schema, n, map(take, lengths), large))
     return found
 
 
