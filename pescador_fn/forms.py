@@ -1,27 +1,42 @@
-"""Batches of rows of one form: what is under a key is looked at as it is gathered, in one pass.
+"""Batches of rows of one form, each by a function that is written out for its form.
 
 The form of a row is its keys, and the kind of what is under each. It is told from one row, and serves for all batches
 that follow. Rows that are not of it are left to `collate`, which says what is wrong with them or makes a batch all the
-same: what a form makes is what `collate` would make.
+same: what a form makes is what `collate` would make. That of ``{"x": an array of one dimension, "y": an integer}`` is
+
+    def form(rows):
+        n = len(rows)
+        if not ([*rows[0]] == ["x", "y"]): raise Misfit
+        m = len(rows[0]["x"])
+        x = [part for row in rows if type(row) is dict and len(row) == 2 for part in [row["x"]]
+             if type(part) is ndarray and part.dtype is float64 and part.ndim == 1 and len(part) == m]
+        y = [row["y"] for row in rows]
+        if not (type(y[0]) is int and type(sum(y)) is int): raise Misfit
+        if not (len(x) == n): raise Misfit
+        return {"x": ndarray((n, m), float64, bytearray().join(x)), "y": ndarray(n, int64, pack(y))}
+
+What is under a key is gathered and looked at in one loop of plain steps, since as many loops in C are slower, and half
+of the time of a small batch goes into these looks.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy import ndarray  # by itself, since it is looked up for every row
+from numpy import ndarray
 
 from pescador_fn.collate import NUMBERS, collate
 
-__all__ = ["Collator"]
+__all__ = ["ODD", "Collator"]
 
 Rows = Sequence[Any]
 Reader = Callable[[Rows], Any]
 
-TRIES = 8  # forms that do not fit even the rows that they are told from
+TRIES = 8  # forms that are learnt for one stream, since it takes as long as to make some ten batches
+WIDEST = 256  # parts of a row
 
 
 class Misfit(ValueError):  # noqa: N818, as one says it
@@ -29,7 +44,7 @@ class Misfit(ValueError):  # noqa: N818, as one says it
 
 
 # What looking at other rows as if they were of the form may raise; not all: a signal may raise anything.
-ODD = (Misfit, TypeError, ValueError, LookupError, AttributeError, BufferError, struct.error)
+ODD = (Misfit, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, BufferError, struct.error)
 
 
 def unknown(rows: Rows) -> None:
@@ -49,133 +64,166 @@ class Collator:
     def __call__(self, rows: Rows) -> Any:
         """One batch of rows that are not of the form."""
         if self.tries:
-            form = form_of(rows[0])
+            self.tries -= 1
             try:
-                if form is None:
-                    raise Misfit
+                form = form_of(rows[0])
                 made = form(rows)
             except ODD:
-                self.tries -= 1
+                pass
             else:
                 self.form = form
                 return made
         return collate(rows, self.axis)
 
 
-def form_of(row: Any) -> Reader | None:
-    """What makes a batch of rows that are like this one, if anything does so faster than `collate`."""
-    kind = type(row)
-    if kind is dict and row:
-        return _dicts(row)
-    if kind is tuple and row:
-        return _tuples(row)
-    return _arrays(row.dtype) if _is_joinable(row) else None
+def form_of(row: Any) -> Reader:
+    """What makes a batch of rows that are like this one.
+
+    Raises:
+        Misfit: if nothing does so faster than `collate`.
+    """
+    return _Writer().function(row)
 
 
-def _dicts(first: dict[Any, Any]) -> Reader:
-    readers, width = dict(_readers(first, list(first))), len(first)
+class _Place(NamedTuple):
+    """Where parts are: a list of rows, how these are looked at, and the key in each; without it, the rows are meant."""
 
-    def form(rows: Rows) -> dict[Any, Any]:
-        batch = {}
-        for key in rows[0]:  # whose order is the batch's
-            batch[key] = readers[key](rows)
-        if len(batch) != width:  # one of the readers looks at the rows
+    rows: str
+    looks: str = ""
+    key: str = ""
+
+    @property
+    def first(self) -> str:
+        return f"{self.rows}[0][{self.key}]" if self.key else f"{self.rows}[0]"
+
+    def gathered(self, look: str) -> str:
+        """An expression for the list of the parts that a look does not leave out."""
+        look = look and f" if {look}"
+        if not self.key:
+            return f"[part for part in {self.rows}{look}]"
+        if not look:
+            return f"[row[{self.key}] for row in {self.rows}{self.looks}]"
+        return f"[part for row in {self.rows}{self.looks} for part in [row[{self.key}]]{look}]"
+
+
+class _Writer:
+    """The lines of a function, and the objects that they name."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {"Misfit": Misfit, "ndarray": ndarray, "array": np.array, "collate": collate}
+        self.lines: list[str] = []
+        self.counts: list[str] = []  # of the columns that a look may have left parts out of
+        self.makes: list[tuple[int, str]] = []  # how large it is, and the line that makes it
+        self.parts: int = 0
+
+    def function(self, row: Any) -> Reader:
+        made = self.batch(row, _Place("rows"))
+        if self.counts:
+            self.unless(" == ".join([*self.counts, "n"]))
+        # What is large comes last, since nothing of all else is left in the caches after it.
+        makes = [line for _, line in sorted(self.makes, key=lambda make: make[0])]
+        lines = ["def form(rows):", "n = len(rows)", *self.lines, *makes, f"return {made}"]
+        exec("\n    ".join(lines), self.known)
+        form: Reader = self.known.pop("form")  # no cycle is left
+        return form
+
+    def unless(self, condition: str) -> None:
+        self.lines.append(f"if not ({condition}): raise Misfit")
+
+    def knows(self, value: Any) -> str:
+        """A name for an object."""
+        name = f"k{len(self.known)}"
+        self.known[name] = value
+        return name
+
+    def column(self, place: _Place, look: str = "") -> str:
+        """A name for the list of the parts that a look does not leave out."""
+        column = f"c{self.parts}"
+        self.lines.append(f"{column} = {place.gathered(look)}")
+        if look or place.looks:
+            self.counts.append(f"len({column})")
+        return column
+
+    def make(self, how: str, n_bytes: int = 0) -> str:
+        """A name for what is made of columns."""
+        made = f"v{self.parts}"
+        self.makes.append((n_bytes, f"{made} = {how}"))
+        return made
+
+    def batch(self, part: Any, place: _Place) -> str:
+        """An expression for the batch of the parts that are like this one, at one place in all rows."""
+        self.parts += 1
+        if self.parts > WIDEST:
             raise Misfit
-        return batch
+        kind = type(part)
+        if (kind is dict or kind is tuple) and part:
+            return self.rows(part, place)
+        if kind is ndarray and part.flags.c_contiguous and part.dtype.isnative and part.dtype.kind in NUMBERS:
+            return self.arrays(part, place)
+        if not place.key:
+            raise Misfit
+        if kind is int:
+            column = self.column(place)
+            # What is no integer is seen in their sum, which costs less than a look at each; but for what adds to an
+            # integer as one, and is packed as one.
+            self.unless(f"type({column}[0]) is int and type(sum({column})) is int")
+            return self.numbers(column, np.dtype(int))
+        if kind is bool or kind is float:
+            return self.numbers(self.column(place, f"type(part) is {kind.__name__}"), np.dtype(kind))
+        if kind is str:
+            column = self.column(place, "type(part) is str")
+            self.unless(f"'\\0' not in ''.join({column})")  # numpy leaves out those at the end
+            return self.make(f"array({column})")
+        if isinstance(part, np.generic) and part.dtype.kind in NUMBERS:
+            column = self.column(place, f"type(part) is {self.knows(kind)}")
+            return self.make(f"ndarray(n, {self.knows(part.dtype)}, bytearray().join({column}))")
+        return self.make(f"collate({self.column(place)}, None)")
 
-    return form
+    def numbers(self, column: str, dtype: Any) -> str:
+        return self.make(f"ndarray(n, {self.knows(dtype)}, {self.knows(_packer(dtype))}({column}))")
 
+    def rows(self, row: Any, place: _Place) -> str:
+        """Rows that hold others: with the first column under them, they are looked at themselves."""
+        rows, kind = self.column(place) if place.key else place.rows, type(row)
+        keys = list(row) if kind is dict else range(len(row))
+        if kind is dict:
+            self.unless(f"[*{rows}[0]] == {self.knows(keys)}")  # their order is the batch's
+        looks, made = f" if type(row) is {kind.__name__} and len(row) == {len(row)}", []
+        for key in keys:
+            name = self.knows(key)
+            found = self.batch(row[key], _Place(rows, looks, name))
+            made.append(f"{name}: {found}" if kind is dict else f"{found},")
+            looks = ""
+        return f"{{{', '.join(made)}}}" if kind is dict else f"({' '.join(made)})"
 
-def _tuples(first: tuple[Any, ...]) -> Reader:
-    readers = _readers(first, range(len(first)))
-    return lambda rows: tuple([read(rows) for _, read in readers])
-
-
-def _readers(first: Any, keys: Sequence[Any]) -> list[tuple[Any, Reader]]:
-    """What reads, of rows that hold others, what is under each key; the first of them looks at the rows themselves."""
-    kind, width = type(first), len(first)
-    readers: list[tuple[Any, Reader]] = []
-    for key in keys:
-        part = first[key]
-        if _is_joinable(part) and part.ndim == 1:
-            read = _vectors(part.dtype, key, kind, width)
+    def arrays(self, part: Any, place: _Place) -> str:
+        """Arrays, whose bytes are joined: no way of numpy's is as fast, but for those without dimensions."""
+        dtype, length = self.knows(part.dtype), f"m{self.parts}"
+        if not part.ndim:
+            column = self.column(place, "type(part) is ndarray")
+            made = self.make(f"array({column})")
+            plain = f"{column}[0].dtype is {made}.dtype is {dtype} and {made}.ndim == 1"
+            self.makes.append((0, f"if not ({plain}): raise Misfit"))
+            return made
+        look = f"type(part) is ndarray and part.dtype is {dtype}"
+        if part.ndim == 1:
+            self.lines.append(f"{length} = len({place.first})")
+            column = self.column(place, f"{look} and part.ndim == 1 and len(part) == {length}")
         else:
-            number = type(part) in (bool, int, float)
-            read = _numbers(type(part), key) if number else _column(form_of(part) or _collate, key)
-            read = read if readers else _looking(read, kind, width)
-        readers.append((key, read))
-    return readers
+            self.lines.append(f"{length} = {place.first}.shape")
+            column = self.column(place, f"{look} and part.shape == {length}")
+            length = f"*{length}"
+        return self.make(f"ndarray((n, {length}), {dtype}, bytearray().join({column}))", part.nbytes)
 
 
-def _looking(read: Reader, kind: Any, width: int) -> Reader:
-    def looking(rows: Rows) -> Any:
-        for row in rows:
-            if type(row) is not kind or len(row) != width:
-                raise Misfit
-        return read(rows)
-
-    return looking
-
-
-def _column(read: Reader, key: Any) -> Reader:
-    return lambda rows: read([row[key] for row in rows])
-
-
-def _collate(rows: Rows) -> Any:
-    return collate(rows, None)
-
-
-def _is_joinable(part: Any) -> bool:
-    """Whether it is an array whose bytes, joined to those of its like, are the batch: no way of numpy's is as fast."""
-    if type(part) is not ndarray or not part.ndim or not part.flags.c_contiguous:
-        return False
-    return part.dtype.kind in NUMBERS and part.dtype.isnative
-
-
-def _vectors(dtype: Any, key: Any, kind: Any, width: int) -> Reader:
-    def read(rows: Rows) -> Any:
-        length = len(rows[0][key])
-        # One loop of plain steps, which looks at the rows too: as many loops in C are slower.
-        found: list[Any] = [
-            part
-            for row in rows
-            if type(row) is kind and len(row) == width
-            for part in [row[key]]
-            if type(part) is ndarray and part.dtype is dtype and part.ndim == 1 and len(part) == length
-        ]
-        if len(found) != len(rows):
-            raise Misfit
-        return ndarray((len(rows), length), dtype, bytearray().join(found))
-
-    return read
-
-
-def _arrays(dtype: Any) -> Reader:
-    def read(arrays: Rows) -> Any:
-        shape = arrays[0].shape
-        for array in arrays:
-            if type(array) is not ndarray or array.dtype is not dtype or array.shape != shape:
-                raise Misfit
-        return ndarray((len(arrays), *shape), dtype, bytearray().join(arrays))
-
-    return read
-
-
-def _numbers(kind: type, key: Any) -> Reader:
-    dtype = np.dtype(kind)
+def _packer(dtype: Any) -> Callable[[list[Any]], bytearray]:
+    """What makes the bytes of an array of plain numbers."""
     packer = struct.Struct("")
 
-    def read(rows: Rows) -> Any:
+    def pack(numbers: list[Any]) -> bytearray:
         nonlocal packer
-        if kind is int:
-            found = [row[key] for row in rows]
-            # Anything but more integers would be seen in their sum, which costs less than a look at each.
-            if type(found[0]) is not int or type(sum(found)) is not int:
-                raise Misfit
-        else:
-            found = [part for row in rows for part in [row[key]] if type(part) is kind]
-        if packer.size != len(rows) * dtype.itemsize:
-            packer = struct.Struct(f"{len(rows)}{dtype.char}")
-        return ndarray(len(rows), dtype, bytearray(packer.pack(*found)))
+        if packer.size != len(numbers) * dtype.itemsize:
+            packer = struct.Struct(f"{len(numbers)}{dtype.char}")
+        return bytearray(packer.pack(*numbers))
 
-    return read
+    return pack

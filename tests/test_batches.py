@@ -2,9 +2,11 @@
 
 import itertools
 import re
-from collections import Counter, namedtuple
+from collections import Counter, OrderedDict, defaultdict, namedtuple
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
 
@@ -16,6 +18,8 @@ from hypothesis.extra import numpy as npst
 from scipy import stats
 
 from pescador_fn import batch, cache, map_items, resume, seeded, shuffle, take, tape, unbatch
+from pescador_fn.collate import collate
+from pescador_fn.forms import ODD, Collator
 
 Point = namedtuple("Point", "x y")
 day = np.datetime64
@@ -129,6 +133,63 @@ def test_a_batch_is_the_same_whatever_came_before_it(before):
         same(next(stream), one(first))
         for then in batches:
             same(next(stream), one(then))
+
+
+class Index:
+    def __index__(self):
+        return 3
+
+
+class Whole(int):
+    pass
+
+
+PARTS = [
+    *[3, True, Whole(3), 2**62, 2**70, -1, 0.5, 2j, None, Fraction(1, 2), Decimal(1), Index(), "a", "ab", "a\0", b"a"],
+    *[np.int64(3), np.int8(3), np.uint64(3), np.float64(0.5), np.float32(0.5), np.longdouble(0.5), np.bool_(True)],
+    *[np.str_("a"), np.timedelta64(1, "s"), np.timedelta64(1, "m"), np.timedelta64(1, "ms"), day("2020-01-01")],
+    *[np.array(3), np.array(0.5), np.array(0.5, "f4"), np.array("a"), np.array([3]), np.array([[3]])],
+    *[np.zeros(3), np.zeros(3, "f4"), np.zeros(3, ">f8"), np.zeros((3, 1)), np.zeros((1, 3)), np.zeros((3, 0))],
+    *[np.zeros(0), np.zeros((0, 3)), np.zeros(6)[::2], np.zeros((2, 3)), np.zeros((3, 2)).T, np.zeros(3, "i8")],
+    *[np.ma.masked_array(np.zeros(3), [0, 1, 0]), np.ma.masked_array(0.5), np.zeros(3).view(np.recarray)],
+    *[[0.0, 0.0, 0.0], (0.0, 0.0), (0.0, 0), (), {}, {"a": 1}, {"a": 1.0}, {"b": 1}, {"a": 1, "b": 2}, Point(1, 2)],
+    *[OrderedDict(a=1), Counter(a=1), defaultdict(int, a=1), defaultdict(int, b=1), MappingProxyType({"a": 1})],
+]
+
+
+def told(make, *of):
+    """What is made, or the error that says why it cannot be."""
+    try:
+        return make(*of)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("dress", [lambda x: {"k": 1, "x": x}, lambda x: ({"y": (x, 1.5)}, x), lambda x: x])
+@pytest.mark.parametrize("part", PARTS, ids=repr)
+def test_a_form_makes_what_is_made_without_one(part, dress):
+    """Whatever one of the rows is."""
+    plain, learnt = dress(part), Collator(None)
+    told(learnt, [plain, plain])
+    for odd in map(dress, PARTS):
+        for rows in ([plain, odd], [odd, plain, plain]):
+            collator = Collator(None)
+            collator.form = learnt.form
+            same(told(through, collator, rows), told(collate, rows, None))
+
+
+def through(collator, rows):
+    """As `batch` does it."""
+    try:
+        made = collator.form(rows)
+    except ODD:
+        made = None
+    return collator(rows) if made is None else made
+
+
+def test_wide_rows_are_batched_too():
+    rows = [{k: k + j for k in range(1000)} for j in range(2)]
+    same(one(rows), {k: np.array([k, k + 1]) for k in range(1000)})
 
 
 def test_the_form_of_a_batch_is_learnt_again_and_again():
