@@ -23,11 +23,18 @@ SIZE = 32
 CACHE, PROB = 100, 0.5
 
 
+KINDS: dict[str, Callable[[np.random.Generator, int], Item]] = {
+    "small dicts": lambda rng, k: {"x": rng.random(16), "y": k % 10},
+    "small dicts with an integer of numpy's": lambda rng, k: {"x": rng.random(16), "y": np.int64(k % 10)},
+    "small dicts of two arrays": lambda rng, k: {"x": rng.random(16), "y": np.arange(k, k + 4)},
+    "rows of 64 KB": lambda rng, k: {"x": rng.random(8192), "y": k % 10},
+}
+
+
 def rows(kind: str) -> Iterator[Item]:
     """Ready-made rows, 64 different ones over and over."""
     rng = np.random.default_rng(0)
-    width = {"small dicts": 16, "rows of 64 KB": 8192}[kind]
-    made: list[Item] = [{"x": rng.random(width), "y": i % 10} for i in range(64)]
+    made = [KINDS[kind](rng, k) for k in range(64)]
     while True:
         yield from made
 
@@ -42,7 +49,7 @@ def stack(stream: Iterator[Item], size: int) -> Iterator[Item]:
 def batches(effort: Effort) -> Topic:
     """Batches of dicts."""
     bars, columns = [], {}
-    for kind in ("small dicts", "rows of 64 KB"):
+    for kind in KINDS:
         source = partial(rows, kind)
 
         def ours(source: Callable[[], Iterator[Item]] = source) -> Iterator[object]:
@@ -61,8 +68,8 @@ def batches(effort: Effort) -> Topic:
         ]
         columns[kind] = found
     text = (
-        f"{SIZE} dicts to a batch; a small dict is 16 floats and an integer. torchdata.nodes and webdataset give "
-        "tensors by PyTorch's `default_collate`; lhotse has no such thing."
+        f"{SIZE} dicts to a batch; a small dict is 16 floats and an integer, or an array of four. torchdata.nodes and "
+        "webdataset give tensors by PyTorch's `default_collate`; lhotse has no such thing."
     )
     return Topic("Batches", text, bars, [compare("A batch.", columns, "np.stack")])
 
