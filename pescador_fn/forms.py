@@ -13,7 +13,7 @@ same: what a form makes is what `collate` would make. That of ``{"x": an array o
         y = [row["y"] for row in rows]
         if not (type(y[0]) is int and type(sum(y)) is int): raise Misfit
         if not (len(x) == n): raise Misfit
-        return {"x": ndarray((n, m), float64, bytearray().join(x)), "y": ndarray(n, int64, pack(y))}
+        return {"x": ndarray((n, m), float64, bytearray().join(x)), "y": ndarray(n, int64, bytearray(pack[n](*y)))}
 
 What is under a key is gathered and looked at in one loop of plain steps, since as many loops in C are slower, and half
 of the time of a small batch goes into these looks.
@@ -180,7 +180,8 @@ class _Writer:
         return self.make(f"collate({self.column(place)}, None)")
 
     def numbers(self, column: str, dtype: Any) -> str:
-        return self.make(f"ndarray(n, {self.knows(dtype)}, {self.knows(_packer(dtype))}({column}))")
+        packers = self.knows(_Packers(dtype.char))
+        return self.make(f"ndarray(n, {self.knows(dtype)}, bytearray({packers}[n](*{column})))")
 
     def rows(self, row: Any, place: _Place) -> str:
         """Rows that hold others: with the first column under them, they are looked at themselves."""
@@ -216,14 +217,12 @@ class _Writer:
         return self.make(f"ndarray((n, {length}), {dtype}, bytearray().join({column}))", part.nbytes)
 
 
-def _packer(dtype: Any) -> Callable[[list[Any]], bytearray]:
-    """What makes the bytes of an array of plain numbers."""
-    packer = struct.Struct("")
+class _Packers(dict[int, Any]):
+    """By how many they are, what makes the bytes of numbers of one kind."""
 
-    def pack(numbers: list[Any]) -> bytearray:
-        nonlocal packer
-        if packer.size != len(numbers) * dtype.itemsize:
-            packer = struct.Struct(f"{len(numbers)}{dtype.char}")
-        return bytearray(packer.pack(*numbers))
+    def __init__(self, code: str) -> None:
+        self.code: str = code
 
-    return pack
+    def __missing__(self, n: int) -> Any:
+        self[n] = pack = struct.Struct(f"{n}{self.code}").pack
+        return pack
