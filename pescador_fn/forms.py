@@ -10,9 +10,9 @@ same: what a form makes is what `collate` would make. That of ``{"x": an array o
         m = len(rows[0]["x"])
         x = [part for row in rows if type(row) is dict and len(row) == 2 for part in [row["x"]]
              if type(part) is ndarray and part.dtype is float64 and part.ndim == 1 and len(part) == m]
-        y = [row["y"] for row in rows]
-        if not (type(y[0]) is int and type(sum(y)) is int): raise Misfit
         if not (len(x) == n): raise Misfit
+        y = [part for row in rows for part in [row["y"]] if type(part) is int]
+        if not (len(y) == n): raise Misfit
         return {"x": ndarray((n, m), float64, bytearray().join(x)), "y": ndarray(n, int64, bytearray(pack[n](*y)))}
 
 What is under a key is gathered and looked at in one loop of plain steps, since as many loops in C are slower, and half
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +31,12 @@ from numpy import ndarray
 
 from pescador_fn.collate import NUMBERS, collate
 
-__all__ = ["ODD", "Collator"]
+__all__ = ["ODD", "Collator", "Misfit", "form_of"]
 
 Rows = Sequence[Any]
 Reader = Callable[[Rows], Any]
 
-TRIES = 8  # forms that are learnt for one stream, since it takes as long as to make some ten batches
+TRIES = 8  # forms that are learnt for one stream
 WIDEST = 256  # parts of a row
 
 
@@ -44,11 +45,11 @@ class Misfit(ValueError):  # noqa: N818, as one says it
 
 
 # What looking at other rows as if they were of the form may raise; not all: a signal may raise anything.
-ODD = (Misfit, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, BufferError, struct.error)
+ODD = (Misfit, TypeError, ValueError, LookupError, AttributeError, BufferError, struct.error)
 
 
 def unknown(rows: Rows) -> None:
-    """The form of rows that have none."""
+    """The form of rows that have none: it makes ``None``, since to raise takes longer."""
 
 
 class Collator:
@@ -58,7 +59,7 @@ class Collator:
 
     def __init__(self, axis: int | None) -> None:
         self.axis: int | None = axis
-        self.form: Reader = unknown  # it may raise what is ODD, or return None, and never makes that
+        self.form: Reader = unknown  # it raises what is ODD where rows are not of it
         self.tries: int = TRIES if axis is None else 0
 
     def __call__(self, rows: Rows) -> Any:
@@ -112,7 +113,7 @@ class _Writer:
     def __init__(self) -> None:
         self.known: dict[str, Any] = {"Misfit": Misfit, "ndarray": ndarray, "array": np.array, "collate": collate}
         self.lines: list[str] = []
-        self.counts: list[str] = []  # of the columns that a look may have left parts out of
+        self.counts: list[str] = []  # of the columns that a look may have left parts out of, as is seen at the end
         self.makes: list[tuple[int, str]] = []  # how large it is, and the line that makes it
         self.parts: int = 0
 
@@ -123,7 +124,7 @@ class _Writer:
         # What is large comes last, since nothing of all else is left in the caches after it.
         makes = [line for _, line in sorted(self.makes, key=lambda make: make[0])]
         lines = ["def form(rows):", "n = len(rows)", *self.lines, *makes, f"return {made}"]
-        exec("\n    ".join(lines), self.known)
+        exec(_compiled("\n    ".join(lines)), self.known)
         form: Reader = self.known.pop("form")  # no cycle is left
         return form
 
@@ -140,7 +141,9 @@ class _Writer:
         """A name for the list of the parts that a look does not leave out."""
         column = f"c{self.parts}"
         self.lines.append(f"{column} = {place.gathered(look)}")
-        if look or place.looks:
+        if place.looks:  # at once, since other rows are not even to be asked for other keys
+            self.unless(f"len({column}) == n")
+        elif look:
             self.counts.append(f"len({column})")
         return column
 
@@ -162,14 +165,10 @@ class _Writer:
             return self.arrays(part, place)
         if not place.key:
             raise Misfit
-        if kind is int:
-            column = self.column(place)
-            # What is no integer is seen in their sum, which costs less than a look at each; but for what adds to an
-            # integer as one, and is packed as one.
-            self.unless(f"type({column}[0]) is int and type(sum({column})) is int")
-            return self.numbers(column, np.dtype(int))
-        if kind is bool or kind is float:
-            return self.numbers(self.column(place, f"type(part) is {kind.__name__}"), np.dtype(kind))
+        if kind in (bool, int, float):
+            column, dtype = self.column(place, f"type(part) is {kind.__name__}"), np.dtype(kind)
+            packers = self.knows(_Packers(dtype.char))
+            return self.make(f"ndarray(n, {self.knows(dtype)}, bytearray({packers}[n](*{column})))")
         if kind is str:
             column = self.column(place, "type(part) is str")
             self.unless(f"'\\0' not in ''.join({column})")  # numpy leaves out those at the end
@@ -179,16 +178,12 @@ class _Writer:
             return self.make(f"ndarray(n, {self.knows(part.dtype)}, bytearray().join({column}))")
         return self.make(f"collate({self.column(place)}, None)")
 
-    def numbers(self, column: str, dtype: Any) -> str:
-        packers = self.knows(_Packers(dtype.char))
-        return self.make(f"ndarray(n, {self.knows(dtype)}, bytearray({packers}[n](*{column})))")
-
     def rows(self, row: Any, place: _Place) -> str:
         """Rows that hold others: with the first column under them, they are looked at themselves."""
         rows, kind = self.column(place) if place.key else place.rows, type(row)
         keys = list(row) if kind is dict else range(len(row))
-        if kind is dict:
-            self.unless(f"[*{rows}[0]] == {self.knows(keys)}")  # their order is the batch's
+        # The order of the keys is the batch's.
+        self.unless(f"[*{rows}[0]] == {self.knows(keys)}" if kind is dict else f"type({rows}[0]) is tuple")
         looks, made = f" if type(row) is {kind.__name__} and len(row) == {len(row)}", []
         for key in keys:
             name = self.knows(key)
@@ -203,8 +198,7 @@ class _Writer:
         if not part.ndim:
             column = self.column(place, "type(part) is ndarray")
             made = self.make(f"array({column})")
-            plain = f"{column}[0].dtype is {made}.dtype is {dtype} and {made}.ndim == 1"
-            self.makes.append((0, f"if not ({plain}): raise Misfit"))
+            self.makes.append((0, f"if not ({column}[0].dtype is {made}.dtype is {dtype}): raise Misfit"))
             return made
         look = f"type(part) is ndarray and part.dtype is {dtype}"
         if part.ndim == 1:
@@ -215,6 +209,10 @@ class _Writer:
             column = self.column(place, f"{look} and part.shape == {length}")
             length = f"*{length}"
         return self.make(f"ndarray((n, {length}), {dtype}, bytearray().join({column}))", part.nbytes)
+
+
+# Thousands of streams have rows of few forms, and to compile one takes as long as to make twenty batches.
+_compiled = lru_cache(partial(compile, filename="<the form of a batch>", mode="exec"))
 
 
 class _Packers(dict[int, Any]):

@@ -69,7 +69,7 @@ class Loop(Running[T]):
 
     def moment(self, saver: Saver) -> Any:
         del saver  # no item comes from below without a draw
-        return self.blocks, self.left(), self.ended
+        return self.blocks, self.left()
 
 
 class Open(Loop[T]):

@@ -81,6 +81,8 @@ class Stream(chain[T]):
         if is_busy(self._running):
             raise RuntimeError(_BUSY)
         before = None if threading.active_count() == 1 else Moment().running(running)
+        if before and is_busy(self._running):  # a pull that has begun meanwhile may end where the moment was taken
+            raise RuntimeError(_BUSY)
         saver = Saver(verify=verify)
         at = saver.running(running)
         # Another thread may have pulled meanwhile.

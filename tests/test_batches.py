@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import weakref
 from collections import Counter, OrderedDict, defaultdict, namedtuple
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from scipy import stats
 
 from pescador_fn import batch, cache, map_items, resume, seeded, shuffle, take, tape, unbatch
 from pescador_fn.collate import collate
-from pescador_fn.forms import ODD, Collator
+from pescador_fn.forms import ODD, Collator, Misfit, form_of
 
 Point = namedtuple("Point", "x y")
 day = np.datetime64
@@ -187,9 +188,50 @@ def through(collator, rows):
     return collator(rows) if made is None else made
 
 
+def test_a_form_asks_no_row_for_keys_that_it_may_not_have():
+    """Some dicts would make what they are asked for."""
+    for first, second, row in [
+        ({"a": 1, "b": 2}, {"b": 1, "a": 1}, {"a": 5}),
+        ({"a": 1, "b": 2}, {"a": 1, "b": 1}, {"a": 5}),
+        ({"a": np.ones(2), "b": 2}, {"a": np.ones(2), "b": 1}, {"a": np.ones(2)}),
+        (([1], 2), ([1], 2), {}),
+        ((np.ones(2), 2), (np.ones(2), 2), {}),
+    ]:
+        for odd in (defaultdict(list, row), Counter(row)):
+            for rows in ([second, odd], [odd, second]):
+                stream = batch([first, first, *rows].__iter__, 2)()
+                next(stream)
+                with pytest.raises((TypeError, ValueError), match="at position"):
+                    next(stream)
+                assert dict(odd) == row
+
+
+def test_arrays_without_dimensions_of_two_kinds_are_refused_after_others_too():
+    rows = [np.array(0.5), np.array(1.5), np.array(3, "u8"), np.array(3, "i8")]
+    stream = batch([{"x": row} for row in rows].__iter__, 2)()
+    same(next(stream), {"x": np.array([0.5, 1.5])})
+    with pytest.raises(TypeError, match="has dtype uint64 at position 0 and int64 at position 1"):
+        next(stream)
+
+
 def test_wide_rows_are_batched_too():
     rows = [{k: k + j for k in range(1000)} for j in range(2)]
     same(one(rows), {k: np.array([k, k + 1]) for k in range(1000)})
+    with pytest.raises(Misfit):  # no function of a thousand lines is written
+        form_of(rows[0])
+
+
+def test_a_form_is_gone_with_its_stream():
+    form = weakref.ref(form_of({"x": np.ones(2), "y": 1}))
+    assert form() is None
+
+
+def test_the_end_is_asked_for_once():
+    """A short batch is given when it is met, and another pull says that it was."""
+    streams = [batch([1, 2, 3].__iter__, 2, partial=partial)() for partial in (False, True)]
+    assert [len(list(stream)) for stream in streams] == [1, 2]
+    short, none = (stream.state_dict()["at"][1] for stream in streams)
+    assert short == none
 
 
 def test_the_form_of_a_batch_is_learnt_again_and_again():

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 
 import cloudpickle
 import pytest
@@ -38,6 +39,7 @@ from pescador_fn import (
     chain_mux,
     curried,
     cycle,
+    drawing,
     filter_items,
     keras_tuples,
     lift,
@@ -56,7 +58,7 @@ from pescador_fn import (
     tuples,
     unbatch,
 )
-from pescador_fn.state import VERSION
+from pescador_fn.state import VERSION, Saver
 
 a, b, c = numbers(0, 9), noise(1, None), numbers(2, 4)
 
@@ -452,57 +454,137 @@ def test_other_threads(build):
 
 
 class PulledMeanwhile:
-    """Saves itself, and while it does another thread pulls the stream."""
+    """Saves itself, and while it does another thread pulls the stream, as often as `pulls` says."""
 
     def __init__(self):
-        self.n, self.stream = 0, None
+        self.n, self.stream, self.pulls = 0, None, 0
+        self.go, self.threads = threading.Event(), []
 
     def __iter__(self):
         return self
 
     def __next__(self):
+        if self.threads:
+            self.go.wait(20)
         self.n += 1
         return self.n
 
     def state_dict(self):
-        if self.stream is not None:
-            thread = threading.Thread(target=next, args=(self.stream,))
-            thread.start()
-            thread.join()
+        if self.stream is not None and not self.threads:
+            for _ in range(self.pulls):
+                self.threads.append(threading.Thread(target=next, args=(self.stream, None)))
+                self.threads[-1].start()
+                if self.go.is_set():
+                    self.threads[-1].join()
         return {"n": self.n}
 
     def load_state_dict(self, state):
         self.n = state["n"]
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda f: take(f, 99),
-        lambda f: shuffled_mux([f, [1, 2, 3].__iter__]),
-        lambda f: round_robin_mux([f, f], mode="cycle"),
-        lambda f: stochastic_mux([f, f], 2, 8),
-        lambda f: stochastic_mux([f, f], 2, 8, weights=[1, 2], mode="exhaustive"),
-        lambda f: batch(map_items(shuffled_mux([shuffled_mux([f])]), str), 2),
-    ],
-)
-@pytest.mark.parametrize("n", [1, 5])
-def test_a_pull_of_another_thread_while_a_state_is_taken(build, n):
+PULLED = {
+    "take": lambda f: take(f, 99),
+    "shuffled": lambda f: shuffled_mux([f, f], seed=0),
+    "shuffled, to its end": lambda f: shuffled_mux([lambda: islice(f(), 3), f], seed=0, on_exhausted="stop"),
+    "round robin": lambda f: round_robin_mux([f, f], mode="cycle"),
+    "working set": lambda f: stochastic_mux([f, f], 2, 8, seed=0),
+    "exhaustive by weight": lambda f: stochastic_mux([f, f], 2, 8, weights=[1, 2], mode="exhaustive", seed=0),
+    "below stages": lambda f: batch(map_items(shuffled_mux([shuffled_mux([f])]), str), 2),
+}
+
+
+@pytest.mark.parametrize("build", PULLED.values(), ids=PULLED)
+@pytest.mark.parametrize("n", [1, 4])  # 4 pulls, and all blocks of 4, so that a block is as far as it was before
+def test_a_pull_of_another_thread_while_a_state_is_taken(build, n, monkeypatch):
+    monkeypatch.setattr(drawing, "block_sizes", (4, 4))
     items, done = PulledMeanwhile(), threading.Event()
     stream = build(lambda: items)()
-    pulls(stream, n)
+    pulls(stream, 2)
     waits = threading.Thread(target=done.wait)
     waits.start()
     try:
         stream.state_dict()
-        items.stream = stream
+        items.stream, items.pulls = stream, n
+        items.go.set()
         with BUSY:
             stream.state_dict()
-        items.stream = None
+        items.stream, items.threads = None, []
         stream.state_dict()
+        items.stream, items.pulls = stream, 1
+        items.go.clear()  # the pull begins, and is not done
+        with BUSY:
+            stream.state_dict()
     finally:
+        items.go.set()
         done.set()
-        waits.join()
+        for thread in [waits, *items.threads]:
+            thread.join()
+
+
+def test_a_pull_of_another_thread_that_a_state_does_not_see_the_end_of():
+    """It begins while the streams are verified, and where it stands has not changed yet when they are."""
+    go, threads = threading.Event(), []
+
+    def made():
+        if opened:  # to be verified
+            threads.append(threading.Thread(target=next, args=(stream,)))
+            threads[0].start()
+            assert reached.wait(20)
+        opened.append(1)
+        yield 1
+        reached.set()
+        go.wait(20 * (len(opened) == 1))
+        yield 2
+
+    opened, reached, done = [], threading.Event(), threading.Event()
+    stream = map_items(made, int)()
+    next(stream)
+    waits = threading.Thread(target=done.wait)
+    waits.start()
+    try:
+        with BUSY:
+            stream.state_dict(verify=True)
+    finally:
+        go.set()
+        done.set()
+        for thread in [waits, *threads]:
+            thread.join()
+
+
+def test_a_pull_that_begins_before_a_state_is_taken_and_draws_twice(monkeypatch):
+    """A stream that is opened again is drawn from in the same draw: the mux is then where it was within that draw."""
+    started, opened, go = threading.Event(), threading.Event(), threading.Event()
+
+    def made():
+        if started.is_set():
+            opened.set()
+            assert go.wait(20)
+        yield from range(2)
+
+    stream, found = shuffled_mux([made])(), []
+    thread = threading.Thread(target=lambda: found.extend(pulls(stream, 1)))
+
+    def begins():
+        started.set()
+        thread.start()
+        assert opened.wait(20)
+        return 2
+
+    def ends(*_, **__):
+        go.set()
+        thread.join()
+        return Saver()
+
+    pulls(stream, 2)
+    monkeypatch.setattr(pescador_fn.stream.threading, "active_count", begins)
+    monkeypatch.setattr(pescador_fn.stream, "Saver", ends)
+    try:
+        with BUSY:
+            stream.state_dict()
+    finally:
+        go.set()
+        thread.join()
+    assert found == [0]
 
 
 def test_two_threads_with_a_stream_each():

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import mmap
 import pickle
 import threading
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ ITEMS = {
     "a dict of small arrays": {"x": RNG.random(16), "y": np.array(3)},
     "one array": RNG.random(5),
     "a large array": RNG.random(5000),
+    "an array that is just large": {"x": RNG.random(columns.SMALL // 8), "y": RNG.random(columns.SMALL // 8 - 1)},
     "a scalar array": np.array(1.5),
     "an empty array": np.zeros((0, 3)),
     "Fortran order": np.asfortranarray(GRID),
@@ -149,8 +151,9 @@ ITEMS = {
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_items_arrive_equal(name, pipe):
+    """By their pickles, and by columns once such an item has come often enough."""
     item = ITEMS[name]
-    for found in pipe.through([item, item, item]):
+    for found in pipe.through([item] * 2 * encoder.MET):
         if name == "masked":
             assert found.tolist() == item.tolist()
         elif name == "subclass":
@@ -308,6 +311,16 @@ def test_large_arrays_are_copied_by_two_threads(pipe, helper, monkeypatch):
     busy.set()
 
 
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2]])
+@pytest.mark.parametrize("n", [50, 1000])
+def test_a_copy_lies_in_the_order_that_is_asked_for(n, layout, order):
+    array = np.arange(n * 700.0).reshape(n, 700)
+    place = mmap.mmap(-1, 8 + array.nbytes + 8)
+    copying.copy(place, 8, layout(array), order)
+    assert place[:] == bytes(8) + array.tobytes(order) + bytes(8)
+
+
 def test_a_copy_keeps_nothing_of_the_array(pipe):
     """What a reference holds, its owner can neither close nor resize."""
     for _ in range(30):
@@ -333,6 +346,18 @@ def test_a_copy_that_fails_leaves_no_slab(pipe, monkeypatch):
     with pytest.raises(MemoryError):
         pipe.encoder.row({"x": np.zeros(5000)})
     assert used(pipe.writer) == 0
+
+
+@pytest.mark.parametrize("n", [2, 2000])
+def test_names_that_are_set_anew_are_those_of_one_array(pipe, n):
+    """By its owner before it was yielded, or by its consumer: a dtype with names can be changed."""
+    dtype, names = np.dtype([("x", "i4"), ("y", "f4")]), ("x", "y")
+    for k in range(20):
+        (found,) = pipe.through([{"a": np.zeros(n, dtype)}])
+        assert found["a"].dtype.names == names
+        found["a"].dtype.names = ("p", "q")
+        if k == 10:
+            dtype.names = names = ("u", "v")
 
 
 PARTICULAR = {

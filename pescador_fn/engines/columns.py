@@ -57,12 +57,10 @@ def signature(item: Any) -> Signature | None:
 
 
 def _is_bare(dtype: Any) -> bool:
-    """Whether dtypes that equal it are the same: it has no metadata, and is none of records."""
-    if dtype.metadata is not None:
+    """Whether dtypes that equal it are the same, for good: it has no metadata, nor names, which may be set anew."""
+    if dtype.metadata is not None or dtype.names is not None:
         return False
-    if dtype.subdtype is not None:
-        return _is_bare(dtype.base)
-    return dtype.names is None or (dtype.type is np.void and all(_is_bare(one[0]) for one in dtype.fields.values()))
+    return dtype.subdtype is None or _is_bare(dtype.base)
 
 
 def _n_bytes(spec: Spec) -> int:

@@ -1,9 +1,9 @@
 """What a worker has made and not sent yet, and how much of it is on its way.
 
-Rows are sent when there are enough of them, or when the last message was some time ago; and while a generator
-does not return, a small thread sends what it has already given. Only one that holds the interpreter's lock for long can
-keep rows waiting. What is made and not delivered is bounded in bytes and in messages; what the parent waits for is made
-all the same, so that the bound cannot block.
+Rows are sent when there are enough of them, or when one is made `HOLD_S` after the last message; and while a generator
+does not return, a small thread sends what it has already given, `LINGER_S` to twice as long after the last message.
+Only one that holds the interpreter's lock for long can keep rows waiting. What is made and not delivered is bounded in
+bytes and in messages; what the parent waits for is made all the same, so that the bound cannot block.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
 HEAVY = 15 * 2**20  # bytes since the last message, slabs counted: a message costs as much as to copy a megabyte
 HOLD_S = 0.0015  # how long rows are held back, when they come fast, though the parent waits
-LINGER_S = 0.003  # how long rows lie while the generator does not return; more, so that it sends them itself
+LINGER_S = 0.002  # how often it is seen whether rows have waited for as long; more, so that the stream sends them
 QUIET = 16  # looks of the small thread that find nothing, before it sleeps
 MESSAGES = 64  # the most that are sent and not taken
 LOOK_MS = 20  # how often a waiting worker looks by itself: a wake-up can be lost
@@ -57,13 +57,14 @@ class Outbox:
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
         self.is_due: object = False  # whether to send what there is; seen to by `add`, which saves a call
-        self.small: threading.Thread = threading.Thread(target=self.linger, daemon=True)
         self.bell: threading.Lock = threading.Lock()  # let go of to wake the small thread
         self.is_armed: bool = True  # whether that looks by itself
         self.over: bool = False
+        self.small: threading.Thread
         self.bell.acquire()
 
     def __enter__(self) -> None:
+        self.small = threading.Thread(target=self.linger, daemon=True)
         self.small.start()
 
     def __exit__(self, *_: object) -> None:
@@ -145,7 +146,7 @@ class Outbox:
 
     def linger(self) -> None:
         """The small thread: send what has waited for long."""
-        sent, quiet, pause = 0, 0, LINGER_S
+        sent = quiet = 0
         while True:
             # While rows come it looks by itself: to wake it takes as long as to make several.
             if quiet == QUIET:
@@ -153,18 +154,14 @@ class Outbox:
                 if not self.has_mail:  # none was added in between
                     self.bell.acquire()
                 self.is_armed = True
-                quiet, pause = 0, LINGER_S
-            self.bell.acquire(timeout=pause)
+                quiet = 0
+            self.bell.acquire(timeout=LINGER_S)
             if self.over:
                 return
-            if self.sent != sent:
-                quiet, pause = 0, min(2 * pause, 4 * LINGER_S)  # the stream itself sends: disturb it less
-            elif not self.has_mail:
-                quiet += 1
-            elif self.flags[0] or self.is_clear():
-                self.flush()
-                pause = LINGER_S
+            quiet = quiet + 1 if self.sent == sent and not self.has_mail else 0
             sent = self.sent
+            if self.has_mail and monotonic() - self.flushed_s > LINGER_S and (self.flags[0] or self.is_clear()):
+                self.flush()
 
     def wait(self, acknowledged: bool = False) -> bool:
         """Wait for room, or for everything to be taken: whether to go on."""
