@@ -1,4 +1,4 @@
-"""Copies of large arrays, which one core makes at half the speed of the memory: a second thread helps.
+"""Copies of arrays into shared memory. Large ones one core makes at half the speed of the memory: a second helps.
 
     stream's thread ──▶ piece, piece, … ◀── helper's thread
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ERROR", "ITEM", "Encoder", "length", "raised"]
 
-ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema, the bytes of which a message has
+ITEM, ERROR = "item", "error"  # kinds of rows; that of the others is their schema
 MET, MOST_MET = 4, 1024  # times that a signature is met before it gets a schema, at first and where few come again
 KNOWN = 64  # signatures that are remembered
 

@@ -9,10 +9,10 @@ message takes all that wait:
                 │
                 └ arrays of 4 KB and more ──▶ slabs (the head says where)
 
-There are three kinds of row. A dict, a tuple or a single value whose parts are arrays and plain values goes by
-*columns*: rows of one schema (names, types, shapes, all checked on every row) are joined, and their pickling is done
-once for hundreds. Anything else is pickled by itself, its buffers out of band, and so is what has a shape that others
-seldom have. An error is pickled with its traceback.
+There are three kinds of row. A dict, a tuple or a single value whose parts are plain values and arrays, but for those
+of records, goes by *columns*: rows of one schema (names, types, shapes, all checked on every row) are joined, and their
+pickling is done once for hundreds. Anything else is pickled by itself, its buffers out of band, and so is what has a
+shape that others seldom have. An error is pickled with its traceback.
 Nothing here knows of sockets or processes.
 """
 
