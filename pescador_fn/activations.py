@@ -28,7 +28,7 @@ Active = tuple[Activation, Any, Any, Running[Any] | None]
 class Activations(Loop[T]):
     """The state of a working set. How far each stream is, and how it is held to its quota, is in the subclasses."""
 
-    __slots__ = ("active", "draw", "factories", "following", "names", "past", "place", "schedule", "size")
+    __slots__ = ("active", "draw", "factories", "following", "names", "past", "place", "redrawn", "schedule", "size")
 
     ended: bool
     cut: bool
@@ -45,6 +45,7 @@ class Activations(Loop[T]):
         self.draw: int = 0  # the number of the block's first draw
         self.following: int = 0  # the number of the first draw after it
         self.size: int = drawing.block_sizes[0]
+        self.redrawn: bool = False  # whether the next draw had been made, and falls on its slot again
 
     def calls(self) -> dict[int, int]:
         """How often the streams that are open were called, by slot."""
@@ -98,22 +99,10 @@ class Activations(Loop[T]):
             self.active[slot] = found, self.limited(items, found, n, running), owner, running
             del self.past[slot]
 
-    def closed(self, owner: Any) -> None:
-        """Close what has given all it may; after a signal in there, the draw is made again."""
-        self.cut = False
-        try:
-            owner.close()
-        except Exception:
-            raise
-        except BaseException:
-            self.again()
-            raise
-        self.cut = True
-
-    def again(self) -> None:
-        """Make the draw again."""
-        self.seek(len(self.block) - 1 - self.left())
-        self.cut = False
+    def again(self, draw: int) -> None:
+        """Make a draw of the block again."""
+        self.redrawn, self.cut = True, False
+        self.seek(draw - self.draw)
 
     def close(self) -> None:
         self.ended = True

@@ -60,7 +60,7 @@ class _Batched(Stage[Any]):
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise
-        rows.clear()
+        del rows[:]  # no call, after which a signal would cost the batch
         return made
 
     def jump(self, n: int) -> bool:
@@ -108,12 +108,13 @@ def batch(factory: Factory[Any], size: int, *, partial: bool = False, axis: int 
 
 
 class _Unbatched(Stage[Any]):
-    __slots__ = ("found", "given", "items", "pulled", "resumed", "since", "tape")
+    __slots__ = ("found", "given", "items", "over", "pulled", "resumed", "since", "tape")
 
     def __init__(self, node: Node[Any], place: Place) -> None:
         super().__init__(node, place)
         self.found: list[Any] = []  # the batch in hand, until its rows are
         self.tape = Tape()
+        self.over = False  # whether a pull has found the end
         self.pulled = 0  # batches, and exceptions in the place of one
         self.items: Any = repeat(True, FOREVER)  # one less for each row
         self.since: int | None = None  # what was left when the rows in hand began
@@ -121,6 +122,7 @@ class _Unbatched(Stage[Any]):
         self.resumed = False  # and not open yet
 
     def __iter__(self) -> Iterator[Any]:
+        self.over = False
         batches = self.tape.begin(self.upstream)
         if self.resumed:
             self.pulled -= self.given is not None  # the batch in hand is pulled as any
@@ -134,21 +136,19 @@ class _Unbatched(Stage[Any]):
                 if self.tape.is_due(self.pulled):
                     self.tape.note(self.pulled, self.upstream)
                     self.tape.prune(self.pulled)
-                self.pulled += 1
-                self.since = None
-                self.found.extend(islice(batches, 1))
-            rows = rows_of(self.found[0]) if self.found else None
-            self.found.clear()
-            if rows is not None:
-                since = self.items.__length_hint__()
-                if self.given:
-                    replay(rows, self.given, "unbatch")
-                    since += self.given
-                self.since = since
-            elif self.given is not None:
-                self.given = None
-                raise ended_early("unbatch")
-            self.given = None
+                self.pull(batches)
+            if not self.found:
+                if self.given is not None:
+                    self.given = None
+                    raise ended_early("unbatch")
+                self.over = True
+                return None
+            rows, since, given = rows_of(self.found[0]), self.items.__length_hint__(), self.given or 0
+            if given:
+                replay(rows, given, "unbatch")
+            # At once, without a call: Python looks for signals there.
+            del self.found[:]
+            self.since, self.given = since + given, None
             return rows
         except Exception as error:
             self.found.clear()
@@ -156,12 +156,29 @@ class _Unbatched(Stage[Any]):
         except BaseException as error:
             return raising(error)
 
+    @property
+    def done(self) -> bool:
+        return self.over and self.upstream.done
+
+    def pull(self, batches: Iterator[Any]) -> None:
+        """Take the next batch in hand."""
+        pulled = self.pulled + 1
+        try:
+            self.found.extend(islice(batches, 1))
+        except BaseException as error:
+            if self.found or isinstance(error, Exception):
+                self.pulled, self.since = pulled, None
+            raise
+        self.pulled, self.since = pulled, None
+
     def save(self, saver: Saver) -> Any:
         del saver  # a snapshot speaks for itself
         if self.resumed:
             return [self.tape.newest(self.tape.last, self), self.pulled, self.given]
         if self.given is not None:  # opened, and not drawn from
             return [self.tape.newest(self.pulled, self), self.pulled + 1, self.given]
+        if self.found:  # a signal has come before its rows
+            return [self.tape.newest(self.pulled - 1, self), self.pulled - 1, None]
         if self.since is None:  # an exception came in the place of a batch, or nothing was pulled
             return [self.tape.newest(self.pulled, self), self.pulled, None]
         return [self.tape.newest(self.pulled - 1, self), self.pulled, self.since - self.items.__length_hint__()]

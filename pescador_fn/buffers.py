@@ -47,6 +47,8 @@ class Drawing(Stage[T]):
         "words",
     )
 
+    whole = True
+
     def __init__(self, node: Node[T], place: Place, n_slots: int) -> None:
         super().__init__(node, place)
         self.words: Words = Words(self.place, f"{node.build.__name__} {ordinal(node.build, node.of)}")
@@ -101,9 +103,11 @@ class Drawing(Stage[T]):
     def lay_block(self, size: int) -> None:
         """Set ``index`` to the next draws."""
         codes = self.codes(size)
-        self.ages.lay(self.filled(codes), self.at)
-        self.index = iter(codes.tolist())
-        self.at += size
+        filled, index, ages = self.filled(codes), iter(codes.tolist()), self.ages
+        since, missed = ages.done(), set[int]()
+        # At once, without a call: Python looks for signals there.
+        ages.since, ages.block, ages.first, ages.missed = since, filled, self.at, missed
+        self.index, self.at = index, self.at + size
 
     def missed(self, slot: int, error: BaseException) -> None:
         """A draw has left its slot as it was, for an exception in the pull."""

@@ -47,8 +47,9 @@ class ByWeight(Activations[T]):
     block holds.
     """
 
-    __slots__ = ("calm", "known", "table")
+    __slots__ = ("called", "calm", "known", "renewed", "table")
 
+    whole = True
     cut: bool
     draw: int
     following: int
@@ -57,8 +58,10 @@ class ByWeight(Activations[T]):
 
     def __init__(self, node: Node[T], place: Place, schedule: type[Schedule]) -> None:
         super().__init__(node, place, schedule)
+        self.called: bool = False  # whether a draw that is to be made again has called the stream already
         self.calm: bool = False  # whether no stream has changed in this block
         self.known: bool = False  # whether it holds slots
+        self.renewed: tuple[int, int, int] | None = None  # what `renew` is at: the draw, the slot, the table's version
 
     def __iter__(self) -> Iterator[T]:
         self.reopen()
@@ -79,10 +82,13 @@ class ByWeight(Activations[T]):
         return EMPTY if active is None else map(next, active[1])
 
     def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
+        if self.schedule.cut:
+            return self.broken()
         if not self.left() and not self.ended:
             self.lay_block(self.following)
         if self.ended:
             return None
+        self.called = False
         return self.by_slot(slots) if self.known else self.by_mark(slots)
 
     def by_mark(self, slots: list[Iterator[T]]) -> Iterator[T]:
@@ -94,16 +100,19 @@ class ByWeight(Activations[T]):
             # As `table.find` does, without its call, which would take as long again.
             try:
                 slot = slot_at[find(sums, mark * total)]
-            except BaseException:  # a signal, between a draw and its item
-                self.again()
+            except BaseException as error:  # a signal, between a draw and its item
+                self.recover(error)
                 raise
             for item in slots[slot]:
                 yield item
                 break
             else:
                 if slot < end:
-                    self.cut = True
-                    self.renew(slots, slot)
+                    try:
+                        self.renew(slots, slot)
+                    except BaseException as error:
+                        self.recover(error)
+                        raise
                     total = sums[-1]
                 elif slot == end:
                     return
@@ -117,74 +126,101 @@ class ByWeight(Activations[T]):
                 break
             else:
                 if slot < end:
-                    self.cut = True
-                    self.renew(slots, slot)
+                    try:
+                        self.renew(slots, slot)
+                    except BaseException as error:
+                        self.recover(error)
+                        raise
                 elif slot == end:
                     return
 
     def renew(self, slots: list[Iterator[T]], slot: int) -> None:
-        """Let the next stream into a slot that had nothing to give; called with the mark set, before any signal."""
-        try:
-            schedule, before = self.schedule, self.active[slot]
-            draw, spent = self.following - self.left(), True
-            if before is None:
-                waiting = schedule.first[slot]
-                found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
-                spent = found is None or found is not waiting
-            else:
-                found, calls, owner, running = before
-                if running is not None and not running.done and calls.__length_hint__():
-                    self.active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
-                    slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
-                    self.again()
-                    return
-                # Closed before the next is opened: never more than n_active are open.
-                self.active[slot] = None
-                if owner is not None:
-                    self.closed(owner)
-                found = schedule.replace(slot, draw)
-            if spent:
-                self.calm = False
-                if found is None or self.known or not self.table.sums[-1]:
-                    self.changed(draw)
-            if found is not None:
-                stream, number, quota = found
-                self.cut = False
-                try:
-                    factory = self.factories[stream]
-                    # As `open_child` does, without its calls; of what is plain, nothing is asked.
-                    if type(factory) in PLAIN:
-                        items = owner = factory()
-                        running = None
-                        if type(items) is not GeneratorType:
-                            items, owner, running = adopt(items, factory)
-                    else:
-                        label = stream if self.names is None else self.names[stream]
-                        items, owner, running = open_child(factory, self.place, label, number)
-                except BaseException as error:
-                    self.unopened(slot, found, error, spent=spent)
-                    raise
-                self.cut = True
-                calls = repeat(items, quota)
-                self.active[slot] = found, calls, owner, running
-                slots[slot] = map(next, calls)
-                if not spent:  # the draw that a slot's first stream is opened for is its own
-                    self.again()
-            self.cut = False
-        except Exception:
-            self.cut = False
-            raise
+        """Let the next stream into a slot that had nothing to give."""
+        schedule, table, before = self.schedule, self.table, self.active[slot]
+        draw, spent = self.following - self.left(), True
+        self.renewed = draw, slot, table.version
+        if before is None:
+            waiting = schedule.placed(slot)
+            found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
+            spent = found is None or found is not waiting
+        else:
+            found, calls, owner, running = before
+            if running is not None and not running.done and calls.__length_hint__():
+                self.active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
+                slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
+                self.again(draw)
+                self.renewed = None
+                return
+            # Closed before the next is opened: never more than n_active are open.
+            self.active[slot] = None
+            if owner is not None:
+                owner.close()
+            found = schedule.replace(slot, draw)
+        schedule.first[slot] = found  # until it is open
+        if spent:
+            self.spend(draw, slot)
+        if found is not None:
+            stream, number, quota = found
+            try:
+                factory = self.factories[stream]
+                # As `open_child` does, without its calls; of what is plain, nothing is asked.
+                if type(factory) in PLAIN:
+                    items = owner = factory()
+                    running = None
+                    if type(items) is not GeneratorType:
+                        items, owner, running = adopt(items, factory)
+                else:
+                    label = stream if self.names is None else self.names[stream]
+                    items, owner, running = open_child(factory, self.place, label, number)
+            except Exception as error:
+                schedule.first[slot] = None
+                self.unopened(stream, error)
+                raise
+            calls = repeat(items, quota)
+            pulls = map(next, calls)
+            self.active[slot] = found, calls, owner, running
+            slots[slot], schedule.first[slot] = pulls, None
+            if not spent:  # the draw that a slot's first stream is opened for is its own
+                self.seek(draw - self.draw)
+        self.renewed = None
 
-    def unopened(self, slot: int, found: Activation, error: BaseException, *, spent: bool) -> None:
-        """Leave out what does not open, which costs the draw; after a signal, let another draw open it after all."""
-        if not isinstance(error, Exception):
-            self.schedule.first[slot] = found
-            if not spent:
-                self.again()
+    @property
+    def torn(self) -> bool:
+        schedule = self.schedule
+        shutting = not schedule.function and any(schedule.slot_streams[slot] < 0 for slot in schedule.open_slots)
+        return (
+            self.called
+            or shutting
+            or any(found and not schedule.placed(slot) for slot, found in enumerate(schedule.first))
+        )
+
+    def recover(self, error: BaseException) -> None:
+        """Make the draw again that a signal has come to, unless it is spent: another stream is in its slot."""
+        renewed, self.renewed = self.renewed, None
+        if isinstance(error, Exception):
+            return
+        draw, slot, version = renewed or (self.following - self.left(), -1, -1)
+        schedule = self.schedule
+        if renewed and (self.table.version != version or slot not in schedule.open_slots):
+            if schedule.first[slot] is None and slot in schedule.open_slots:
+                schedule.first[slot] = schedule.replace(slot, draw)  # which had been begun
+            self.spend(draw, slot)
+        else:
+            self.called = renewed is None or self.active[slot] is not None
+            self.again(draw)
+
+    def spend(self, draw: int, slot: int) -> None:
+        """Take note that another stream is in a slot after a draw."""
+        self.calm = False
+        if self.schedule.first[slot] is None or self.known or not self.table.sums[-1]:
+            self.changed(draw)
+
+    def unopened(self, stream: int, error: Exception) -> None:
+        """Say what is wrong with what does not open, which costs the draw."""
         if isinstance(error, TypeError):  # it may be no factory
-            check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
+            check_part("stochastic_mux", self.factories[stream], f"factories[{stream}]")
         if isinstance(error, StopIteration):
-            raise stopped(self.factories[found[0]]) from error
+            raise stopped(self.factories[stream]) from error
 
     def changed(self, draw: int) -> None:
         """Take note that other streams are open after a draw."""
@@ -213,11 +249,13 @@ class ByWeight(Activations[T]):
             self.close()
             return
         self.check_weights()
-        self.draw, self.following = draw, draw + span
-        self.size: int = min(self.size * 4, drawing.block_sizes[1])
         marks: Any = schedule.words["picks"].uniforms(draw, span)
-        self.known, self.calm = self.calm and len(self.block) > min(CALM, drawing.block_sizes[1]), True
-        if self.known:
-            self.lay(table.find_all(marks).tolist(), table.end)
-        else:
-            self.lay(marks.tolist(), 2.0)  # beyond the sums
+        known = self.calm and len(self.block) > min(CALM, drawing.block_sizes[1])
+        block: list[Any] = table.find_all(marks).tolist() if known else marks.tolist()
+        block += [table.end if known else 2.0]  # beyond the sums
+        later = min(self.size * 4, drawing.block_sizes[1])
+        # At once, without a call: Python looks for signals there.
+        self.draw, self.following, self.size, self.known, self.calm = draw, draw + span, later, known, True
+        self.blocks += 1
+        self.block[:] = block
+        self.seek(0)

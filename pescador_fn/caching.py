@@ -40,8 +40,8 @@ class _Cached(Drawing[T]):
         self.holes: set[int] = set()  # slots that an exception left empty, if nothing has filled them since
 
     def lay_block(self, size: int) -> None:
+        self.kept += [_EMPTY] * (min(self.at + size, self.n_slots) - len(self.kept))
         super().lay_block(size)
-        self.kept += [_EMPTY] * (min(self.at, self.n_slots) - len(self.kept))
 
     def codes(self, size: int) -> Ints:
         first, most = self.at, self.n_slots

@@ -34,21 +34,24 @@ class Counts:
         self.block, self.numbers = block, numbers
 
     def count(self, drawn: int) -> None:
-        """Count the first draws of the block, and leave the others out."""
+        """Count the first draws of the block, and leave the others out; to do so again changes nothing."""
         block, _, began = self.before
+        before = self.block[:drawn], self.numbers, self.began
         if len(self.began) < self.n and (len(block) or began):
             if self.sums is None:
                 self.sums, self.since = np.zeros((2, self.n), np.int64)
-            _add(self.sums, self.since, *self.before)
-        self.before = self.block[:drawn], self.numbers, self.began
-        self.began = {}
-        self.block = _NOTHING
+            counted = _since(self.sums, self.since, *self.before)
+            try:
+                np.add.at(self.sums, counted, 1)
+            finally:  # a signal comes after it
+                self.before, self.began, self.block = before, {}, _NOTHING
+        self.before, self.began, self.block = before, {}, _NOTHING
 
     def now(self, drawn: int, slots: list[int]) -> list[int]:
         """The counts of some slots, with the first draws of the block."""
         sums, since = np.zeros((2, self.n), np.int64) if self.sums is None else (self.sums.copy(), self.since.copy())
-        _add(sums, since, *self.before)
-        _add(sums, since, self.block[:drawn], self.numbers, self.began)
+        for block in (self.before, (self.block[:drawn], self.numbers, self.began)):
+            np.add.at(sums, _since(sums, since, *block), 1)
         found: list[int] = sums[slots].tolist()
         return found
 
@@ -58,12 +61,12 @@ class Counts:
         self.sums[slots] = calls
 
 
-def _add(sums: Any, since: Any, block: Any, numbers: Any, began: dict[int, int]) -> None:
-    """Count the draws of a block, of slots whose streams were opened again from then on."""
+def _since(sums: Any, since: Any, block: Any, numbers: Any, began: dict[int, int]) -> Any:
+    """The draws of a block that count: of slots whose streams were opened again, those from then on."""
     if began:
         again = list(began)
         sums[again] = 0
         since[again] = list(began.values())
         numbers = numbers[: len(block)] if isinstance(numbers, np.ndarray) else np.arange(numbers, numbers + len(block))
         block = block[numbers >= since[block]]
-    np.add.at(sums, block, 1)
+    return block

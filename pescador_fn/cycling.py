@@ -38,7 +38,10 @@ class _Cycled(Running[T]):
         "place",
         "resumed",
         "stage",
+        "unseen",
     )
+
+    whole = True
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -51,7 +54,8 @@ class _Cycled(Running[T]):
         self.limited = node.options["n_items"] is not None
         self.left = node.options["n_items"] if self.limited else FOREVER
         self.ended = False
-        self.calls: repeat[Any] = repeat(None, 0)
+        self.calls: repeat[Any] | None = None  # of the plumbing, until it is known why that has ended
+        self.unseen = False  # whether the plumbing has ended, and why is not known
         self.opened: Iterator[T] | None = None
         self.end: Any = EMPTY
         self.resumed = False  # whether the pass is one that a state names, and not open yet
@@ -59,7 +63,6 @@ class _Cycled(Running[T]):
     def __iter__(self) -> Iterator[T]:
         if self.number < 0 and self.left and not self.ended:
             self._open()  # here, as under any stage, so that a mux above sees what does not open
-            self.cut = False
         elif self.resumed:
             assert self.current is not None
             self.opened = iter(self.current)
@@ -67,23 +70,24 @@ class _Cycled(Running[T]):
         return flow(self.refill)
 
     def more(self) -> Iterator[T] | None:
-        if self.current is not None and self.opened is None:
-            self._look()
+        self.unseen = self.calls is not None
+        if self.calls is not None:
+            self._look(self.calls)
+        if self.current is not None and self.opened is None and self.current.done:
+            self.current.close()
+            self.current, self.ended = None, self.ended or not self.gave
         if self.ended or not self.left:
             self.close()
             return None
         if self.current is None:
             self._open()
-        opened, self.opened = self.opened, None
-        if opened is None:
-            assert self.current is not None
-            opened = iter(self.current)
-        self.calls = repeat(opened, self.laid)
-        if not self.limited:
-            return chain(map(next, self.calls), opened)
+        assert self.current is not None
+        opened = iter(self.current) if self.opened is None else self.opened
+        calls, end = repeat(opened, self.laid), iter([EMPTY])
         # Where the count ends and where the pass ends must differ: the count ends in a pull of EMPTY.
-        self.end = iter([EMPTY])
-        return map(next, chain(self.calls, self.end))
+        items = map(next, chain(calls, end)) if self.limited else chain(map(next, calls), opened)
+        self.calls, self.end, self.opened = calls, end, None
+        return items
 
     @property
     def laid(self) -> int:
@@ -93,34 +97,29 @@ class _Cycled(Running[T]):
     def _open(self) -> None:
         """Begin the next pass; one that does not open is the last."""
         current = begin(self.node.of, self.place.again(self.stage, self.number + 1))
-        self.cut = False
         try:
             opened = iter(current)
         except Exception:
             self.ended = True
             raise
-        self.cut = True
         self.current, self.opened, self.gave = current, opened, False
         self.number += 1
 
-    def _look(self) -> None:
-        """Why the plumbing has ended: the count, the pass, or a signal."""
-        assert self.current is not None
+    def _look(self, calls: repeat[Any]) -> None:
+        """How many items the plumbing has given that has ended: by the count, the pass, or a signal."""
+        items = self.laid - calls.__length_hint__() - 1  # the last call found the end
+        left = self.left - items if self.limited else self.left
         if self.limited and not self.end.__length_hint__():
-            self.left = 0
-            return
-        items = self.laid - self.calls.__length_hint__() - 1  # the last call found the end
-        self.gave = self.gave or items > 0
-        if self.limited:
-            self.left -= items
-        if self.current.done:
-            self.current.close()
-            self.current = None
-            self.ended = not self.gave
+            left = 0
+        self.left, self.gave, self.calls, self.unseen = left, self.gave or items > 0, None, False
 
     @property
     def done(self) -> bool:
         return self.ended
+
+    @property
+    def torn(self) -> bool:
+        return self.unseen
 
     def close(self) -> None:
         self.ended = True
@@ -133,8 +132,7 @@ class _Cycled(Running[T]):
     def save(self, saver: Saver) -> Any:
         if self.current is None or self.ended:
             return [self.number, self.left, self.ended, self.gave, None]
-        begun = self.opened is None and not self.resumed
-        made = self.laid - self.calls.__length_hint__() if begun else 0
+        made = 0 if self.calls is None else self.laid - self.calls.__length_hint__()
         left = self.left - made if self.limited else self.left
         return [self.number, left, False, self.gave or made > 0, saver.running(self.current)]
 

@@ -53,12 +53,13 @@ class Words:
 
     def uniforms(self, at: int, size: int) -> Floats:
         """Numbers ``at`` to ``at + size - 1``, each from one word."""
-        if self.bits is None:
-            self.bits = self.place.bits(self.lane)
+        bits, self.bits = self.bits, None  # while it moves: after a signal it is made anew
+        if bits is None:
+            bits, self.at = self.place.bits(self.lane), 0
         if at != self.at:
-            self.bits.advance(at - self.at)
-        self.at = at + size
-        raw: Any = self.bits.random_raw(size)
+            bits.advance(at - self.at)
+        raw: Any = bits.random_raw(size)
+        self.bits, self.at = bits, at + size
         numbers: Floats = (raw >> np.uint64(11)) * 2.0**-53
         return numbers
 

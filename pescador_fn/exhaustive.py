@@ -38,12 +38,18 @@ class Exhaustive(Schedule):
         return True
 
     def drop_candidates(self) -> None:
-        self.taken -= self.at - self.number
+        taken = self.taken - (self.at - self.number)
         super().drop_candidates()
+        self.taken = taken
 
     def enter(self, slot: int, draw: int) -> Activation | None:
         if not self.at:  # each slot has its stream from the first draw on, whichever is drawn first
-            self.first = [self.replace(one, draw) for one in range(self.prepared.n_slots)]
+            try:
+                self.first = [self.replace(one, draw) for one in range(self.prepared.n_slots)]
+            except BaseException:  # a signal: all of them anew
+                self.drop_candidates()
+                self.at = self.taken = 0
+                raise
         return super().enter(slot, draw)
 
     def replace(self, slot: int, draw: int) -> Activation | None:
@@ -59,10 +65,12 @@ class Exhaustive(Schedule):
         if self.order is None:
             self.order = self.ordered()
         block: list[int] = self.order[self.taken : self.taken + LAID].tolist()
-        if block:
-            self.taken += len(block)
-            self.lay(block)
-        return bool(block)
+        if not block:
+            return False
+        taken = self.taken + len(block)
+        self.lay(block)
+        self.taken = taken
+        return True
 
     def ordered(self) -> Ints:
         """The order of all streams."""
@@ -118,7 +126,9 @@ class ExhaustiveByWeight(Exhaustive):
     def reread(self, draw: int) -> None:
         """Take a function's weights for the period of a draw: for the open slots, and for the order of the rest."""
         if self.function and draw - draw % PERIOD != self.read:
-            self.read, self.weights = self.weights_at(draw)
+            read, weights = self.weights_at(draw)
+            self.cut = True
+            self.read, self.weights = read, weights
             self.drop_candidates()
             self.order, self.taken, self.skipped = None, 0, len(self.started)
             for slot, stream in enumerate(self.slot_streams):
@@ -127,15 +137,15 @@ class ExhaustiveByWeight(Exhaustive):
             for slot in self.open_slots.copy() if draw else ():
                 if self.slot_streams[slot] < 0:
                     self.first[slot] = self.replace(slot, draw)
+            self.cut = False
 
     def replace(self, slot: int, draw: int) -> Activation | None:
         if self.function:
             self.reread(draw)
         for found in self.candidates:
-            stream = self.slot_streams[slot] = found[0]
-            self.open_weights.put(slot, self.weights.item(stream))
-            if self.function:
-                self.started[stream] = None
+            self.first[slot] = found  # until it is in the table, where a signal may come between
+            self._enter(slot, found[0])
+            self.first[slot] = None
             return found
         if self.lay_more():
             return self.replace(slot, draw)
@@ -148,6 +158,23 @@ class ExhaustiveByWeight(Exhaustive):
             for waiting in self.open_slots.copy():
                 self.shut(waiting)
         return None
+
+    def placed(self, slot: int) -> Activation | None:
+        """What waits in a slot to be opened, and is in the table: it is not where a signal has come between."""
+        found = self.first[slot]
+        return found if found is not None and self.slot_streams[slot] == found[0] else None
+
+    def enter(self, slot: int, draw: int) -> Activation | None:
+        found = self.first[slot]
+        if found is not None and not self.placed(slot):
+            self._enter(slot, found[0])
+        return super().enter(slot, draw)
+
+    def _enter(self, slot: int, stream: int) -> None:
+        self.open_weights.put(slot, self.weights.item(stream))
+        self.slot_streams[slot] = stream
+        if self.function:
+            self.started[stream] = None
 
     def _weight(self, stream: int) -> float:
         return 0.0 if stream < 0 else self.weights.item(stream)

@@ -147,11 +147,15 @@ def take(factory: Factory[T], n: int) -> Node[T]:
 
 
 class _Skipped(_Taken[T]):
-    __slots__ = ()
+    __slots__ = ("over",)
+
+    def __init__(self, node: Node[T], place: Place) -> None:
+        super().__init__(node, place)
+        self.over = False  # whether all of the head is passed over
 
     @property
     def done(self) -> bool:
-        return self.upstream.done
+        return self.over and self.upstream.done
 
     def __iter__(self) -> Iterator[T]:
         left = self.calls.__length_hint__()
@@ -160,7 +164,8 @@ class _Skipped(_Taken[T]):
             left = self.calls.__length_hint__()
         items = iter(self.upstream)
         self.calls = repeat(items, left)
-        return flow(_Skip(self.calls, items).refill) if left else items
+        self.over = not left
+        return flow(_Skip(self, items).refill) if left else items
 
     def jump(self, n: int) -> bool:
         if not self.upstream.jump(self.node.options["n"] + n):
@@ -172,20 +177,20 @@ class _Skipped(_Taken[T]):
 class _Skip:
     """Passes over the head, then hands out the rest once."""
 
-    __slots__ = ("calls", "head", "rest")
+    __slots__ = ("head", "rest", "state")
 
-    def __init__(self, calls: repeat[Any], rest: Iterator[Any]) -> None:
-        self.calls = calls
-        self.head = map(next, calls)
+    def __init__(self, state: _Skipped[Any], rest: Iterator[Any]) -> None:
+        self.state = state
+        self.head = map(next, state.calls)
         self.rest: Iterator[Any] | None = rest
 
     def refill(self) -> Iterator[Any] | None:
-        left = self.calls.__length_hint__()
         try:
+            left = self.state.calls.__length_hint__()
             last = deque(enumerate(self.head, 1), maxlen=1)
         except BaseException as error:
             return raising(error)
-        rest, self.rest = self.rest, None
+        self.state.over, rest, self.rest = True, self.rest, None
         return None if left > (last[0][0] if last else 0) else rest  # one call finds the end, and is the last
 
 

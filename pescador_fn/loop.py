@@ -75,7 +75,9 @@ class Loop(Running[T]):
 class Open(Loop[T]):
     """The loop over the slots of a mux whose streams are all open; ``slots[-1]`` is always empty."""
 
-    __slots__ = ("by_index", "calm", "indices", "items", "laid", "slots")
+    __slots__ = ("by_index", "calm", "indices", "items", "laid", "slots", "unseen")
+
+    whole = True
 
     def __init__(self, node: Node[T], place: Place) -> None:
         super().__init__()
@@ -86,6 +88,7 @@ class Open(Loop[T]):
         self.items: Iterator[T] = self.by_index
         self.calm: bool = False  # whether no slot has changed in this block
         self.laid: bool = False  # whether the plumbing is laid and has not been handed out
+        self.unseen: bool = False  # whether the last draw that C has made was not seen to, for a signal
         self.indices: Callable[[], list[int]] | None = None  # of a block that holds streams
 
     def __iter__(self) -> Iterator[T]:
@@ -97,27 +100,37 @@ class Open(Loop[T]):
             raise
         return flow(self.refill)
 
+    def more(self) -> Iterator[T] | None:
+        self.unseen = True
+        try:
+            items = self.go_on()
+        except Exception:
+            self.unseen = False
+            raise
+        self.unseen = False
+        return items
+
+    def go_on(self) -> Iterator[T] | None:
+        """More plumbing: see to the draw that gave nothing, or lay another block."""
+        raise NotImplementedError
+
     def widen(self) -> None:
         """Hold the streams in a list from now on, which is faster where they are many."""
         if self.slots.row is None:
-            self.items = self.by_index = map(next, map(self.slots.to_row().__getitem__, self.index))
-
-    def lay_indices(self, indices: list[int]) -> None:
-        """Begin a block of indices."""
-        self.lay(indices)
-        self.indices, self.items, self.calm = None, self.by_index, True
-
-    def lay_streams(self, streams: list[Iterator[T]], indices: Callable[[], list[int]]) -> None:
-        """Begin a block of streams; ``indices`` tells theirs."""
-        self.lay(streams, EMPTY)
-        self.indices, self.items, self.calm = indices, map(next, self.index), True
+            row = self.slots.as_row()
+            items = map(next, map(row.__getitem__, self.index))
+            self.slots.row, self.items, self.by_index = row, items, items
+            self.slots.clear()
 
     def look_up(self) -> None:
         """Let the block hold indices again, since a slot is about to change."""
         assert self.indices is not None
-        self.block[:-1] = self.indices()
-        self.block[-1] = -1
+        self.block[:] = [*self.indices(), -1]
         self.indices, self.items = None, self.by_index
+
+    @property
+    def torn(self) -> bool:
+        return self.unseen
 
     def mended(self, index: int, position: int) -> bool:
         """Whether the slot of a draw that gave nothing has not ended."""
@@ -126,8 +139,8 @@ class Open(Loop[T]):
         except Exception:
             raise
         except BaseException:  # a signal: the draw is made again, and is not done until then
+            self.laid, self.unseen = True, False
             self.seek(position)
-            self.laid = True
             raise
 
     def close(self) -> None:

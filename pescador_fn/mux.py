@@ -54,6 +54,7 @@ class Shuffled(Open[T]):
     cut: bool
     ended: bool
     laid: bool
+    unseen: bool
     node: Any
 
     def __init__(self, node: Node[T], place: Place) -> None:
@@ -75,13 +76,13 @@ class Shuffled(Open[T]):
         self.read: int = -1  # the draw at which a weights function was last read
         self.table: Table | None = None if callable(node.options["weights"]) else node.prepared(_table)
 
-    def more(self) -> Iterator[T] | None:
+    def go_on(self) -> Iterator[T] | None:
         if self.ended:
             return None
-        if self.laid:
+        left = self.left()
+        if self.laid or left == len(self.block):  # or a signal has come before the first draw of a block
             self.laid = False
             return self.items
-        left = self.left()
         if not left:
             self._lay(self.following)
             return None if self.ended else self.items
@@ -95,37 +96,51 @@ class Shuffled(Open[T]):
         if left == self.failed_at:  # an error was this draw's, as it is where the C loop opens a stream
             self.failed_at = -1
             return self.items
-        self.cut = False
         try:
             mended = self.mended(index, position)
         except Exception:
             self.failed_at = left
             raise
-        self.cut = True
         if mended:
+            self.unseen = False
             self.seek(position)
         elif self.on_exhausted == "drop" or self.slots.barren(index):
             self._drop(index, position)
         elif self.on_exhausted == "restart":
-            self.slots.passes[index] = self.slots.passes.get(index, 0) + 1
-            self.counts.began[index] = self._number(position)
-            self.seek(position)
-            self._give_up(index)
+            self._restart(index, position)
         else:
             self.close()
         return None if self.ended else self.items
 
     def _drop(self, index: int, position: int) -> None:
         """Leave a stream out from now on; the draw that found it dead is spent."""
-        drawn = self._number(position)
         assert self.table is not None
-        self._bury([index])
-        self.lost += self.table.share(index)
-        if self.lost >= 0.5:
-            self._leave_out()
-            self.size = drawing.block_sizes[0]
-            self._lay(drawn + 1)
-        self._give_up(index, EMPTY)
+        lost, following, end = self.lost + self.table.share(index), self._number(position) + 1, len(self.block) - 1
+        if self.gone is None:
+            self.gone = np.zeros(len(self.node.of), bool)
+        anew, tabled = None, self.tabled
+        if lost >= 0.5:  # the next draw is by another table
+            anew, tabled = self.table.without({*self.dead, index}), frozenset({*self.dead, index})
+            self.counts.count(self.drawn)
+        owner = self.slots.shut(index, EMPTY)
+        # At once, without a call: Python looks for signals there.
+        self.gone[index], self.laid, self.lost, self.unseen = True, True, lost, False
+        self.dead |= {index}
+        if lost >= 0.5:
+            self.table, self.tabled, self.lost = anew, tabled, 0.0
+            self.size, self.following = drawing.block_sizes[0], following
+            self.seek(end)
+        self._close(owner)
+
+    def _restart(self, index: int, position: int) -> None:
+        """Let a stream be opened again by the draw that found its end."""
+        number, draw = self.slots.passes.get(index, 0) + 1, self._number(position)
+        owner = self.slots.shut(index)
+        # At once, without a call: Python looks for signals there.
+        self.slots.passes[index], self.counts.began[index], self.laid = number, draw, True
+        self.unseen = False
+        self.seek(position)
+        self._close(owner)
 
     def _bury(self, indices: list[int]) -> None:
         if self.gone is None:
@@ -137,60 +152,55 @@ class Shuffled(Open[T]):
         """The number of a draw of the block."""
         return self.draw + position if self.kept is None else int(self.kept[position])
 
-    def _give_up(self, index: int, instead: Iterator[T] | None = None) -> None:
+    def _close(self, owner: Any) -> None:
         """Close a stream when the plumbing is laid: after an error here it goes on as it lies."""
-        owner = self.slots.shut(index, instead)
-        self.laid, self.cut = True, False
         close_all([owner])
-        self.laid, self.cut = False, True  # until `refill` has handed out the plumbing
-
-    def _leave_out(self) -> None:
-        """Rebuild the table without the dead."""
-        assert self.table is not None
-        self.table = self.table.without(self.dead)
-        self.tabled = frozenset(self.dead)
-        self.lost = 0.0
-        if self.table is None:
-            self.close()
+        self.laid = False
 
     def _lay(self, start: int) -> None:
         """Lay the block that begins with draw ``start``."""
         self.counts.count(self.drawn)
-        while not self.ended:
-            span = self.size
+        size, kept = self.size, None
+        while True:
+            span = size
             if self.calm and span == drawing.block_sizes[1]:
                 span = max(span, min(len(self.node.of), WIDE))
             if callable(self.node.options["weights"]):
                 span = min(span, PERIOD - start % PERIOD)
                 self._read(start - start % PERIOD)
             if self.table is None:
-                return
+                return self.close()
             indices = self.table.indices(self.words.uniforms(start, span))
-            self.kept = None
             if self.lost:
                 alive = ~self.gone[indices]
-                self.kept = start + np.flatnonzero(alive)
+                kept = start + np.flatnonzero(alive)
                 indices = indices[alive]
-            self.draw, self.following = start, start + span
-            if self.size == drawing.block_sizes[1] and start >= len(self.node.of):
+            if size == drawing.block_sizes[1] and start >= len(self.node.of):
                 self.widen()
-            self.size = min(self.size * 4, drawing.block_sizes[1])
+            size = min(size * 4, drawing.block_sizes[1])
             if len(indices):
-                self.slots.fresh = self.failed_at = -1
-                self.counts.lay(indices, start if self.kept is None else self.kept)
-                streams = self.slots.picked(indices) if self.calm else None
-                if streams is None:
-                    return self.lay_indices(indices.tolist())
-                return self.lay_streams(streams, indices.tolist)
-            start = self.following
+                break
+            start += span
+        streams = self.slots.picked(indices) if self.calm else None
+        items: Any = self.by_index if streams is None else map(next, self.index)
+        block: list[Any] = [*indices.tolist(), -1] if streams is None else [*streams, EMPTY]
+        counts, slots, by = self.counts, self.slots, None if streams is None else indices.tolist
+        # At once, without a call: Python looks for signals there.
+        self.draw, self.following, self.size, self.kept = start, start + span, size, kept
+        slots.fresh = self.failed_at = -1
+        counts.block, counts.numbers = indices, start if kept is None else kept
+        self.indices, self.items, self.calm, self.unseen = by, items, True, False
+        self.blocks += 1
+        self.block[:] = block
+        self.seek(0)
 
     def _read(self, at: int) -> None:
-        """Take the weights that a function gives for the draws from ``at`` on."""
+        """Take the weights that a function gives for the draws from ``at`` on, without the dead."""
         if self.read != at:
             weights = read_weights("shuffled_mux", self.node.options["weights"](at), self.node.of)
-            self.table = Table(len(self.node.of), weights)
-            self.read = at
-            self._leave_out()
+            table = Table(len(self.node.of), weights).without(self.dead)
+            tabled = frozenset(self.dead)
+            self.read, self.table, self.tabled, self.lost = at, table, tabled, 0.0
 
     def save(self, saver: Saver) -> Any:
         drawn = self.drawn

@@ -27,7 +27,7 @@ class OpenWeights:
     weight is in holes. That depends on what has come and gone alone, so that draws are the same in blocks of any size.
     """
 
-    __slots__ = ("arrays", "end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "weights")
+    __slots__ = ("arrays", "end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "version", "weights")
 
     def __init__(self, n_slots: int) -> None:
         self.end: int = n_slots  # the slot of what lies beyond the sums
@@ -38,6 +38,7 @@ class OpenWeights:
         self.slots: list[int] = [self.hole, self.end]
         self.holes: dict[int, float] = {}  # their places and weights
         self.gone: float = 0.0  # the sum of these
+        self.version: int = 0  # how often a stream has come or gone
         self.arrays: tuple[Any, Any] | None = None  # the sums and the slots, until they change
         self.in_order: tuple[list[int], list[int]] = [self.hole, *range(n_slots + 1)], [*range(1, n_slots + 1)]
 
@@ -54,29 +55,39 @@ class OpenWeights:
 
     def put(self, slot: int, weight: float) -> None:
         """Let a stream into a slot, whose last one goes; a weight of 0 leaves it empty."""
-        sums, slots, place = self.sums, self.slots, self.places[slot]
+        sums, slots, weights, place = self.sums, self.slots, self.weights, self.places[slot]
+        before, total, length = weights[slot], sums[-1] + weight, len(sums)
+        gone = self.gone + before if place else self.gone
+        anew = None
+        if gone > HOLES * total:
+            others = weights.copy()
+            others[slot] = weight
+            anew = [*accumulate(others, initial=0.0)]
+        # At once, without a call: Python looks for signals there.
         self.arrays = None
+        self.version += 1
+        weights[slot] = weight
+        if anew is not None:
+            sums[:] = anew
+            slots[:], self.places[:] = self.in_order
+            self.holes, self.gone = {}, 0.0
+            return
         if place:
             slots[place] = self.hole
-            self.holes[place] = gone = self.weights[slot]
-            self.gone += gone
-        self.weights[slot] = weight
+            self.holes[place] = before
+            self.gone = gone
+        self.places[slot] = length if weight else 0
         if weight:
-            self.places[slot] = len(sums)
             slots[-1] = slot
-            slots.append(self.end)
-            sums.append(sums[-1] + weight)
-        else:
-            self.places[slot] = 0
-        if self.gone > HOLES * sums[-1]:
-            self.add_up()
+            slots += [self.end]
+            sums += [total]
 
     def add_up(self) -> None:
         """Make the sums anew, without holes; an empty slot takes no room in them."""
-        self.sums[:] = accumulate(self.weights, initial=0.0)
+        anew = [*accumulate(self.weights, initial=0.0)]
+        self.sums[:] = anew
         self.slots[:], self.places[:] = self.in_order
-        self.holes.clear()
-        self.gone, self.arrays = 0.0, None
+        self.holes, self.gone, self.arrays = {}, 0.0, None
 
     def copy(self) -> OpenWeights:
         """A table that goes on from here by itself."""

@@ -63,6 +63,7 @@ class Running(Generic[T]):
     __slots__ = ("cut", "node")
 
     node: Any  # what runs
+    whole: bool = False  # whether `more` has nothing half done at any moment when a signal may come: it is called again
 
     def __init__(self) -> None:
         # Whether own code is changing the state: a signal that comes just then leaves it half changed. The mark is
@@ -73,7 +74,7 @@ class Running(Generic[T]):
         """More plumbing; ``None`` at the end. It is given what it needs of plumbing that the state must not hold."""
         if self.cut:
             return self.broken()
-        self.cut = True
+        self.cut = not self.whole
         try:
             items = self.more(*plumbing)
         except Exception as error:
@@ -102,6 +103,11 @@ class Running(Generic[T]):
     def done(self) -> bool:
         """Whether plumbing that has ended means the end: a signal may have cut it."""
         raise NotImplementedError
+
+    @property
+    def torn(self) -> bool:
+        """Whether a signal has come where the state does not tell what comes next; the next pull mends that."""
+        return False
 
     def close(self) -> None:
         """Close everything open below; the plumbing then ends."""

@@ -60,6 +60,7 @@ class Schedule:
     __slots__ = (
         "at",
         "candidates",
+        "cut",
         "dead",
         "first",
         "function",
@@ -91,6 +92,7 @@ class Schedule:
         self.laid: list[int] = list(self.open_slots)  # the slots that picks fall on; on a shut one they are spent
         self.first: list[Activation | None] = [None] * self.prepared.n_slots  # by slot, until it is opened
         self.version: int = 0  # of the law of `picks`
+        self.cut: bool = False  # whether it is being changed in steps that a signal must not come between
         self.size: int = drawing.block_sizes[0]
 
     @property
@@ -174,15 +176,18 @@ class Schedule:
 
     def shut(self, slot: int) -> None:
         """Close a slot for good; the picks follow when half of what they fall on is shut."""
-        del self.open_slots[slot]
-        if 2 * len(self.open_slots) <= len(self.laid):
-            self.laid = list(self.open_slots)
+        if 2 * (len(self.open_slots) - 1) > len(self.laid):
+            del self.open_slots[slot]
+        else:
+            others = [one for one in self.open_slots if one != slot]
+            del self.open_slots[slot]
+            self.laid = others
             self.version += 1
 
     def drop_candidates(self) -> None:
         """Derive the candidates that have not been looked at anew."""
-        self.at = self.number
-        self.candidates = self.ready = self.numbers = iter(())
+        at, none = self.number, iter(())
+        self.at, self.candidates, self.ready, self.numbers = at, none, none, none
 
     def uniforms(self) -> Floats:
         """Uniform numbers for the next candidates, in blocks that grow."""
@@ -193,11 +198,10 @@ class Schedule:
         """Set the next candidates: streams in order, each with the next number and its quota."""
         size, law = len(streams), self.prepared.quota
         quotas = [FOREVER] * size if law is None else law.sizes(self.words["quotas"].uniforms(self.at, size)).tolist()
-        self.numbers = iter(range(self.at, self.at + size))
-        self.candidates = zip(streams, self.numbers, quotas, strict=False)
-        if self.is_plain:
-            self.ready = self.candidates
-        self.at += size
+        numbers = iter(range(self.at, self.at + size))
+        candidates = zip(streams, numbers, quotas, strict=False)
+        ready = candidates if self.is_plain else self.ready
+        self.numbers, self.candidates, self.ready, self.at = numbers, candidates, ready, self.at + size
 
     def weights_at(self, draw: int) -> tuple[int, Floats]:
         """The weights that a function gives for the period of a draw, and where that begins."""
@@ -261,15 +265,15 @@ class WithReplacement(Schedule):
         return self.replace(slot, draw)
 
     def _read(self, draw: int) -> None:
-        self.read, weights = self.weights_at(draw)
-        self._retable(Table(len(weights), weights))
+        read, weights = self.weights_at(draw)
+        self._retable(Table(len(weights), weights), self.dead)
+        self.read = read
 
-    def _retable(self, table: Table) -> None:
+    def _retable(self, table: Table, dead: set[int]) -> None:
         """Draw from another table, without the dead, from the next candidate on."""
+        alive, tabled = table.without(dead), frozenset(dead)
         self.drop_candidates()
-        self.table = table.without(self.dead)
-        self.tabled = frozenset(self.dead)
-        self.lost = 0.0
+        self.table, self.tabled, self.lost = alive, tabled, 0.0
 
     def save(self, opened: set[int]) -> dict[str, Any]:
         tabled = list(map(self.node.of.key, sorted(self.tabled)))
@@ -287,7 +291,9 @@ class WithReplacement(Schedule):
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead and self.table is not None:
+            lost = self.lost + self.table.share(stream)
+            if lost >= 0.5:
+                self._retable(self.table, {*self.dead, stream})
+            else:
+                self.lost = lost
             self.dead.add(stream)
-            self.lost += self.table.share(stream)
-            if self.lost >= 0.5:
-                self._retable(self.table)

@@ -39,7 +39,6 @@ class _Shuffled(Drawing[T]):
     def lay(self) -> None:
         most = self.n_slots
         while len(self.buffer) < most and not self.over:
-            self.cut = False
             before = len(self.buffer)
             try:
                 self.buffer.extend(islice(self.items or (), most - before))
@@ -54,7 +53,6 @@ class _Shuffled(Drawing[T]):
                 raise
             finally:
                 self.calls += len(self.buffer) - before + self.over
-        self.cut = True
         if not self.over:
             super().lay()
 
@@ -90,9 +88,8 @@ class _Shuffled(Drawing[T]):
     def rest(self) -> Iterator[T] | None:
         if self.tail is None:
             order = drawing.permutation(self.words.uniforms(self.drawn, len(self.buffer))).tolist()
-            self.tail = iter([self.buffer[k] for k in order])
-            self.n_tail = len(order)
-            self.buffer = []
+            tail, n_tail = iter([self.buffer[k] for k in order]), len(order)
+            self.tail, self.n_tail, self.buffer = tail, n_tail, []
         return self.tail if self.tail.__length_hint__() else None
 
     @property

@@ -91,10 +91,10 @@ class SingleActive(Schedule):
         self.lost: float = 0.0  # the share of the active set that the other dead would have
         self.slot_table: Table | None = None
         self.u: list[float] = []  # the words of the candidates, where the law has a list
-        self.active: set[int] = set()
+        self.active: dict[int, None] = {}  # a dict, since items of these come and go without a call
         self.missing: list[int] = []  # streams that are to be always active from now on, and are not yet
         self.members: list[int] = self._first_members(weights is None)
-        self.active = set(self.members)
+        self.active = dict.fromkeys(self.members)
         self.drop_candidates()
         self.lay(self.members)
         # Whether candidates need only be inactive: none is listed, dead or to be let in first.
@@ -113,12 +113,12 @@ class SingleActive(Schedule):
             free = law.weights.copy()
             free[members] = 0.0
             members += self._sample(free, len(free), n)
-            self.active = set(members)
+            self.active = dict.fromkeys(members)
             slots = (Words(self.place, "mixing").uniforms(0, 16 * n) * n).astype(np.int64) + len(law.certain)
             for slot in slots.tolist():
-                self.active.discard(members[slot])
+                del self.active[members[slot]]
                 members[slot] = self._outsider()[0]
-                self.active.add(members[slot])
+                self.active[members[slot]] = None
         return members
 
     def _outsider(self) -> Activation:
@@ -160,21 +160,24 @@ class SingleActive(Schedule):
         stream, active = self.members[slot], self.active
         if stream in self.law.certain and stream not in self.dead:
             return self._again(stream)
-        active.discard(stream)
+        if stream in active:
+            del active[stream]
         if self.settled:
             for one in self.candidates:
                 if one[0] not in active:
                     self.members[slot] = one[0]
-                    active.add(one[0])
+                    active[one[0]] = None
                     return one
         if len(self.dead) > self.tabled:
             self._rebuild()
         found = self._entering()
         self.members[slot] = -1 if found is None else found[0]
         if found is not None:
-            self.active.add(found[0])
+            active[found[0]] = None
         if self.law.certain and (found is None or found[0] in self.law.certain or stream in self.law.certain):
+            self.cut = True
             self._weigh_slots()
+            self.cut = False
         if found is None:
             self.shut(slot)
         return found
@@ -194,9 +197,11 @@ class SingleActive(Schedule):
         if len(self.active) >= law.n_slots:
             return None
         while self.missing:
-            stream = self.missing.pop()
-            if stream not in self.active and stream not in self.dead:
-                return self._again(stream)
+            stream = self.missing[-1]
+            found = None if stream in self.active or stream in self.dead else self._again(stream)
+            del self.missing[-1]
+            if found is not None:
+                return found
         alive = law.count - (len(self.dead) - self.tabled)
         return self._outsider() if alive > len(self.active) else None
 
@@ -225,15 +230,15 @@ class SingleActive(Schedule):
             self.law = Law(alive, self.prepared.n_slots)
         self.missing = loader.indices(parts, state["missing"])
         self.members = [streams.get(slot, -1) for slot in range(self.prepared.n_slots)]
-        self.active = {stream for stream in self.members if stream >= 0}
+        self.active = {stream: None for stream in self.members if stream >= 0}
         self.settled = not self.law.heavy and not self.missing and len(self.dead) == self.tabled
         self._weigh_slots()
 
     def barren(self, stream: int) -> None:
         if stream not in self.dead:
+            lost = self.lost + self.law.share(stream)
+            self.lost, self.settled = lost, False
             self.dead.add(stream)
-            self.settled = False
-            self.lost += self.law.share(stream)
 
     def _rebuild(self) -> None:
         """Another law for the living, not at every death, since a law costs as much as many activations."""
@@ -243,13 +248,16 @@ class SingleActive(Schedule):
         alive[list(self.dead)] = 0.0
         if not alive.any():
             return
+        law = Law(alive, self.prepared.n_slots)
+        self.cut = True
         self.drop_candidates()
-        self.law = Law(alive, self.prepared.n_slots)
-        self.missing = sorted(self.law.certain - self.active)
+        self.law = law
+        self.missing = sorted(law.certain - self.active.keys())
         self.left_out = frozenset(self.dead)
         self.tabled, self.tabled_at, self.lost = len(self.dead), self.number, 0.0
-        self.settled = not self.law.heavy and not self.missing
+        self.settled = not law.heavy and not self.missing
         self._weigh_slots()
+        self.cut = False
 
     def _weigh_slots(self) -> None:
         """Find what each slot is picked with; a new version of the picks where that has changed."""

@@ -99,12 +99,11 @@ class Slots(dict[int, Iterator[Any]]):
         else:
             self.row[index] = items
 
-    def to_row(self) -> list[Iterator[Any]]:
-        """Hold the streams in a list from now on."""
-        self.row = row = [EMPTY] * (len(self.parts) + 1)
+    def as_row(self) -> list[Iterator[Any]]:
+        """The same streams in a list."""
+        row = [EMPTY] * (len(self.parts) + 1)
         for index, items in self.items():
             row[index] = items
-        self.clear()
         return row
 
     def picked(self, indices: Ints) -> list[Iterator[Any]] | None:
@@ -133,12 +132,17 @@ class Slots(dict[int, Iterator[Any]]):
 
     def shut(self, index: int, instead: Iterator[Any] | None = None) -> Any:
         """Give up a stream, and return what has its ``close``. Its slot will open it again, or holds ``instead``."""
-        if instead is None and self.row is None:
-            self.pop(index, None)
-        else:
-            self.put(index, EMPTY if instead is None else instead)
+        owner, _ = self.children.get(index, (None, None))
+        # At once, without a call: Python looks for signals there.
+        if self.row is not None:
+            self.row[index] = EMPTY if instead is None else instead
+        elif instead is not None:
+            self[index] = instead
+        elif index in self:
+            del self[index]
         self.fresh = -1
-        owner, _ = self.children.pop(index, (None, None))
+        if index in self.children:
+            del self.children[index]
         return owner
 
     def begin(self, number: int) -> None:

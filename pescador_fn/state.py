@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.errors import StateMismatch, show
+from pescador_fn.errors import StateMismatch, Unsettled, show
 from pescador_fn.hashing import hashed
 from pescador_fn.replaying import replay
 
@@ -56,6 +56,8 @@ class Saver:
 
     def running(self, running: Any) -> list[Any]:
         """What a running stage or stream is, and its state."""
+        if running.torn:
+            raise Unsettled("state_dict: a signal has come between two items; pull the next one, then take the state")
         about = running.about()
         which = self.known.get(id(about))
         if which is None:

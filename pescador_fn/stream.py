@@ -138,22 +138,29 @@ def _rounds(running: Running[T]) -> Iterator[Iterator[T]]:
     A generator that is begun at once: Python looks for signals where a function is entered, and an exception there
     would be the end of the `chain` that called it. Where a generator goes on, and in the inner loop, it is caught.
     """
-    laid = False
+    begun, laid = False, True
+    failed: list[Iterator[T]] = []
     plumbing: list[Iterator[T]] = [iter(())]
     while True:
         try:
             while True:
-                yield plumbing.pop()
-                if laid and running.done:
+                if failed:
+                    yield failed[0]
+                    del failed[:]
+                    continue
+                if not laid:
+                    plumbing[:] = [iter(running)]
+                    laid = True
+                yield plumbing[0]  # once more where a signal comes before the next line, which changes nothing
+                if begun and running.done:
                     return
-                plumbing[:] = [iter(running)]
-                laid = True
+                begun, laid = True, False
         except GeneratorExit:
             return
         except Exception as error:  # what does not open has ended
-            laid, plumbing[:] = True, [raising(error)]
+            laid, plumbing[:], failed[:] = True, [iter(())], [raising(error)]
         except BaseException as error:
-            plumbing[:] = [raising(error)]
+            failed[:] = [raising(error)]
 
 
 SURE.add(Stream)

@@ -107,11 +107,9 @@ class Ages:
         self.first: int = 0  # the number of its first draw
         self.missed: set[int] = set()  # slots that an exception left as they were
 
-    def lay(self, block: Any, first: int) -> None:
-        """Begin a block, all of whose draws will be done."""
-        self.since = self._fill(self.since, self.block)
-        self.block, self.first = block, first
-        self.missed.clear()
+    def done(self) -> Any:
+        """The same after the block."""
+        return self._fill(self.since, self.block)
 
     def oldest(self, drawn: int, n_held: int) -> int:
         """The draw that the oldest item came with, of the ``n_held`` first slots, after some draws of the block."""

@@ -33,6 +33,7 @@ class RoundRobin(Open[T]):
     cut: bool
     ended: bool
     laid: bool
+    unseen: bool
     node: Any
 
     def __init__(self, node: Node[T], place: Place) -> None:
@@ -49,13 +50,13 @@ class RoundRobin(Open[T]):
         self.barren: set[int] = set()
         self.gave: bool = False
 
-    def more(self) -> Iterator[T] | None:
+    def go_on(self) -> Iterator[T] | None:
         if self.ended:
             return None
-        if self.laid:
+        left = self.left()
+        if self.laid or left == len(self.block):  # or a signal has come before the first draw of a block
             self.laid = False
             return self.items
-        left = self.left()
         if not left:
             self._lay()
             return None if self.ended else self.items
@@ -66,59 +67,64 @@ class RoundRobin(Open[T]):
         index = self.block[position]
         if index in self.gone:
             return self.items
-        self.cut = False
-        mended = self.mended(index, position)
-        self.cut = True
-        if mended:
+        if self.mended(index, position):
+            self.unseen = False
             self.seek(position)
             return self.items
-        self.gone.add(index)
-        if self.slots.barren(index):
-            self.barren.add(index)
-        else:
-            self.gave = True
-        if len(self.gone) == len(self.ring):
-            self.seek(len(self.block) - 1)
+        barren, last, end = self.slots.barren(index), len(self.gone) + 1 == len(self.ring), len(self.block) - 1
         owner = self.slots.shut(index, EMPTY)
-        self.cut = False
+        # At once, without a call: Python looks for signals there.
+        self.gone |= {index}
+        if barren:
+            self.barren |= {index}
+        self.gave, self.laid, self.unseen = self.gave or not barren, True, False
+        if last:
+            self.seek(end)
         close_all([owner])
+        self.laid = False
         return self.items
 
     def _lay(self) -> None:
         """Lay the next block: a part of a round, or some whole rounds."""
-        if self.at >= len(self.ring):
-            self.rounds += self.at // len(self.ring)
-            self.at = 0
+        if self.at >= len(self.ring) > 0:
+            rounds = self.rounds + self.at // len(self.ring)
+            self.rounds, self.at = rounds, 0
         if not self.at and self.gone:
-            self.ring = [index for index in self.ring if index not in self.gone]
-            self.gone.clear()
-            if not self.ring:
-                self._next_pass()
-                if self.ended:
-                    return
+            ring, gone = [index for index in self.ring if index not in self.gone], set[int]()
+            self.ring, self.gone = ring, gone
+        if not self.ring:
+            self._next_pass()
+            if self.ended:
+                return
         rounds = 1 if self.at else max(1, self.size // len(self.ring))
         indices = list(self.ring[self.at : self.at + self.size])
-        self.at += len(indices) * rounds
+        at = self.at + len(indices) * rounds
         if self.size == drawing.block_sizes[1]:
             self.widen()
-        self.size = min(self.size * 4, drawing.block_sizes[1])
-        self.slots.fresh = -1
-        row = self.slots.row
+        size = min(self.size * 4, drawing.block_sizes[1])
+        row, slots = self.slots.row, self.slots
+        by: Any = None
+        block: list[Any] = [*indices * rounds, -1]
+        items = self.by_index
         if self.calm and row is not None:
-            self.lay_streams([row[index] for index in indices] * rounds, partial(mul, indices, rounds))
-        else:
-            self.lay_indices(indices * rounds)
+            by, items = partial(mul, indices, rounds), map(next, self.index)
+            block = [*[row[index] for index in indices] * rounds, EMPTY]
+        # At once, without a call: Python looks for signals there.
+        self.at, self.size, slots.fresh = at, size, -1
+        self.indices, self.items, self.calm, self.unseen = by, items, True, False
+        self.blocks += 1
+        self.block[:] = block
+        self.seek(0)
 
     def _next_pass(self) -> None:
         """Begin again with every stream that is not barren."""
         if self.mode == "exhaustive" or not self.gave or len(self.barren) == len(self.node.of):
             self.close()
             return
-        self.gave = False
-        self.rounds = 0
-        self.number += 1
-        self.slots.begin(self.number)
-        self.ring = [index for index in self.order(self.number) if index not in self.barren]
+        number = self.number + 1
+        ring = [index for index in self.order(number) if index not in self.barren]
+        self.slots.begin(number)
+        self.gave, self.rounds, self.number, self.ring = False, 0, number, ring
 
     def order(self, number: int) -> Sequence[int]:
         """The order of a pass."""

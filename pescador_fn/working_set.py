@@ -45,8 +45,9 @@ class WorkingSet(Activations[T]):
     exception, where an `islice` is dead: it is pulled by ``map(next, repeat(items, quota))``.
     """
 
-    __slots__ = ("counts", "opened", "version")
+    __slots__ = ("counts", "forced", "opened", "version")
 
+    whole = True
     cut: bool
     draw: int
     following: int
@@ -57,18 +58,33 @@ class WorkingSet(Activations[T]):
         self.counts: Counts = Counts(len(self.active))  # how often each slot was drawn
         self.opened: int = -1  # the draw that a stream was last opened for, where that was in another frame
         self.version: int = 0
+        self.forced: bool = False  # whether the slot of the block's first draw had been drawn before
 
     def __iter__(self) -> Iterator[T]:
         self.reopen()
         return flow(partial(self.refill, [*map(self.pulls, range(len(self.active))), EMPTY]))
 
     def more(self, slots: list[Iterator[T]]) -> Iterator[T] | None:
-        if not self.left() and not self.ended:
-            if self.schedule.open_slots:
-                self.lay_block(self.following)
-            if not self.schedule.open_slots:
-                self.close()
-        return None if self.ended else self.drawing(slots)
+        if self.schedule.cut:
+            return self.broken()
+        left = self.left()
+        if not self.schedule.open_slots and not self.ended:
+            self.close()
+        if self.ended:
+            return None
+        if not left:
+            self.lay_block(self.following)
+        elif (
+            self.version != self.schedule.version
+        ):  # the law of the picks has changed: the rest is drawn by that of now
+            self.lay_block(self.following - left + 1, self.block[-left] if self.redrawn else -1)
+        self.redrawn = False
+        return self.drawing(slots)
+
+    @property
+    def torn(self) -> bool:
+        changed = self.version != self.schedule.version
+        return (self.redrawn and changed) or (self.forced and self.left() == len(self.block))
 
     def calls(self) -> dict[int, int]:
         slots = [slot for slot, active in enumerate(self.active) if active is not None]
@@ -102,44 +118,36 @@ class WorkingSet(Activations[T]):
             else:
                 if slot < 0:
                     return
-                self.cut = True
-                draw = following - left()
+                draw = -1
                 try:
-                    before = active[slot]
+                    draw = following - left()
+                    before, found = active[slot], None
                     if before is None:
-                        if slot not in open_slots:  # no stream takes it any more, and the draw is spent
-                            self.cut = False
-                            continue
-                        found = schedule.enter(slot, draw)
+                        if slot in open_slots:
+                            found = schedule.enter(slot, draw)
                     else:
                         found, calls, owner, running = before
                         if running is not None and not running.done and calls.__length_hint__():
                             active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
                             slots[slot] = self.pulls(slot)  # a signal has cut its plumbing
-                            self.again()
+                            self.seek(draw - self.draw)
                             continue
                         if opened == draw:
                             schedule.barren(found[0])
                         # Closed before the next is opened: never more than n_active are open.
                         active[slot] = None
-                        if owner is not None:  # as `closed` does, without its call
-                            try:
-                                owner.close()
-                            except Exception:
-                                raise
-                            except BaseException:  # a signal: the draw is made again
-                                self.again()
-                                raise
+                        if owner is not None:
+                            owner.close()
                         for found in schedule.ready:  # as `replace` does, without its call
                             if found[0] not in dead:
                                 break
                         else:
                             found = schedule.replace(slot, draw)
-                    if found is None:
-                        self.shut(slot, draw)
-                        if self.ended or version != self.version:
-                            return
-                        continue
+                    if found is None:  # no stream takes the slot any more, and the draw is spent
+                        if open_slots and version == schedule.version:
+                            continue
+                        self.again(draw)
+                        return
                     stream, number, quota = found
                     try:
                         factory = factories[stream]
@@ -154,79 +162,60 @@ class WorkingSet(Activations[T]):
                         else:
                             label = stream if self.names is None else self.names[stream]
                             items, owner, running = begin_at(Place(self.place, label, number))
-                    except BaseException as error:
-                        self.cut = False
-                        self.unopened(slot, draw, found, error)
+                        # For the draw for which it is opened, a barren stream gives nothing.
+                        began[slot] = opened = draw
+                        if running is None:
+                            slots[slot] = calls = islice(items, quota)
+                            active[slot] = found, calls, owner, None
+                        else:
+                            calls = repeat(items, quota)
+                            slots[slot] = map(next, calls)
+                            active[slot] = found, calls, owner, running
+                    except Exception as error:
+                        self.unopened(found, error)
                         raise
-                    # For the draw for which it is opened, a barren stream gives nothing.
-                    began[slot] = opened = draw
-                    if running is None:
-                        slots[slot] = calls = islice(items, quota)
-                        active[slot] = found, calls, owner, None
-                    else:
-                        calls = repeat(items, quota)
-                        slots[slot] = map(next, calls)
-                        active[slot] = found, calls, owner, running
+                    except BaseException:
+                        schedule.first[slot] = found
+                        raise
                     if version != schedule.version:
                         self.opened = draw
-                        self.weigh(slot, draw, spent=False)
-                        self.cut = False
+                        self.again(draw)
                         return
-                    self.cut = False
-                except Exception:
-                    self.cut = False
+                except BaseException as error:
+                    if not isinstance(error, Exception):  # after a signal the draw is made again
+                        self.opened = opened
+                        self.again(draw if draw >= 0 else following - left())
                     raise
                 for item in slots[slot]:
                     yield item
                     break
                 else:
-                    self.cut = True
                     self.opened = draw
-                    self.again()
+                    self.seek(draw - self.draw)
 
-    def shut(self, slot: int, draw: int) -> None:
-        """No stream takes a slot any more; the draw is spent."""
-        if not self.schedule.open_slots:
-            self.close()
-        elif self.version != self.schedule.version:
-            self.weigh(slot, draw, spent=True)
-        self.cut = False
-
-    def unopened(self, slot: int, draw: int, found: Activation, error: BaseException) -> None:
-        """Leave out what does not open, which costs the draw; after a signal, let the draw open it after all."""
-        schedule, failed = self.schedule, isinstance(error, Exception)
-        if failed:
-            schedule.barren(found[0])
-        else:
-            schedule.first[slot] = found
-        if self.version != schedule.version:
-            self.weigh(slot, draw, spent=failed)
-        elif not failed:
-            self.again()
+    def unopened(self, found: Activation, error: Exception) -> None:
+        """Leave out what does not open, which costs the draw."""
+        self.schedule.barren(found[0])
         if isinstance(error, TypeError):  # it may be no factory
             check_part("stochastic_mux", self.factories[found[0]], f"factories[{found[0]}]")
         if isinstance(error, StopIteration):
             raise stopped(self.factories[found[0]]) from error
 
-    def weigh(self, slot: int, draw: int, *, spent: bool) -> None:
-        """Follow the law of the picks, which has changed, after a draw; one that is not spent falls on its slot."""
-        if spent:
-            self.lay_block(draw + 1)
-        else:
-            self.seek(len(self.block) - 1 - self.left())
-            self.lay_block(draw, slot)
-
     def lay_block(self, draw: int, slot: int = -1) -> None:
         """Lay the block that begins with a draw, which falls on ``slot`` where that is known."""
-        schedule = self.schedule
+        schedule, size = self.schedule, self.size
         if self.version != schedule.version:
-            self.version = schedule.version
-            self.size = min(max(drawing.block_sizes[0], 4 * len(schedule.open_slots)), drawing.block_sizes[1])
-        self.counts.count(self.drawn)
-        picks = schedule.picks(draw, self.size)
+            size = min(max(drawing.block_sizes[0], 4 * len(schedule.open_slots)), drawing.block_sizes[1])
+        picks = schedule.picks(draw, size)
         if slot >= 0:
             picks[0] = slot
-        self.draw, self.following = draw, draw + self.size
-        self.counts.lay(picks, draw)
-        self.lay(picks.tolist())
-        self.size = min(self.size * 4, drawing.block_sizes[1])
+        block, later = [*picks.tolist(), -1], min(size * 4, drawing.block_sizes[1])
+        counts = self.counts
+        counts.count(self.drawn)
+        # At once: Python looks for signals where something is called.
+        counts.block, counts.numbers = picks, draw
+        self.version, self.size, self.draw, self.following = schedule.version, later, draw, draw + size
+        self.forced = slot >= 0
+        self.blocks += 1
+        self.block[:] = block
+        self.seek(0)

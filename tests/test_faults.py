@@ -548,8 +548,7 @@ def test_a_signal_while_a_stream_opens_costs_nothing(name, blocks):
         ("round_robin_mux", lambda running: (running, "more")),
     ],
 )
-def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
-    """A signal in the library's own code, between two steps: it goes on or raises, and never ends silently."""
+def test_a_signal_between_two_steps_costs_nothing(name, cut, blocks, monkeypatch):
     stream = ONCE_EACH[name]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
     found = [next(stream)]
     owner, method = cut(stream._running)
@@ -557,13 +556,13 @@ def test_what_a_signal_cuts_in_two_says_so(name, cut, blocks, monkeypatch):
         patch.setattr(type(owner), method, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             found.extend(stream)
-    with pytest.raises(RuntimeError, match="interrupted by a signal"):
-        found.extend(stream)
-    assert set(found) <= set(range(9))
+    found.extend(stream)
+    assert found == list(ONCE_EACH[name]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])())
 
 
-def test_a_signal_just_after_a_stream_is_left_out_says_so(blocks, monkeypatch, within_seconds):
-    stream = ONCE_EACH["shuffled_mux, drop"]([range(3 * k, 3 * k + 3).__iter__ for k in range(3)])()
+def test_a_signal_just_after_a_stream_is_left_out_costs_nothing(blocks, monkeypatch):
+    parts = [range(3 * k, 3 * k + 3).__iter__ for k in range(3)]
+    stream, found = ONCE_EACH["shuffled_mux, drop"](parts)(), []
     mux = type(stream._running)
     drop = mux._drop
 
@@ -574,9 +573,9 @@ def test_a_signal_just_after_a_stream_is_left_out_says_so(blocks, monkeypatch, w
     with monkeypatch.context() as patch:
         patch.setattr(mux, "_drop", cut)
         with pytest.raises(KeyboardInterrupt):
-            list(stream)
-    with pytest.raises(RuntimeError, match="interrupted by a signal"):
-        list(stream)
+            found.extend(stream)
+    found.extend(stream)
+    assert found == list(ONCE_EACH["shuffled_mux, drop"](parts)())
 
 
 def ends_with_a_signal(items):
@@ -586,19 +585,14 @@ def ends_with_a_signal(items):
 
 @pytest.mark.parametrize("which", range(3))
 @pytest.mark.parametrize("name", ONCE_EACH)
-def test_a_signal_that_waits_where_a_stream_ends_changes_nothing_silently(name, which, blocks):
+def test_a_signal_that_waits_where_a_stream_ends_costs_nothing(name, which, blocks):
     items = [range(3 * k, 3 * k + 3) for k in range(3)]
     parts = [partial(ends_with_a_signal, some) if k == which else some.__iter__ for k, some in enumerate(items)]
     stream, found = ONCE_EACH[name](parts)(), []
     with pytest.raises(KeyboardInterrupt):
         found.extend(stream)
-    refused = False
-    try:
-        found.extend(stream)
-    except RuntimeError as error:
-        refused = "interrupted by a signal" in str(error)
-    whole = list(ONCE_EACH[name]([some.__iter__ for some in items])())
-    assert found == (whole[: len(found)] if refused else whole)
+    found.extend(stream)
+    assert found == list(ONCE_EACH[name]([some.__iter__ for some in items])())
 
 
 def test_a_signal_that_waits_for_the_first_pull_costs_nothing():
