@@ -41,7 +41,7 @@ class Node(Generic[T]):
     combinator takes as ``*args`` or ``**kwargs`` are kept under ``*options`` and ``**options``.
     """
 
-    __slots__ = ("__weakref__", "_described", "_prepared", "_run", "build", "of", "options")
+    __slots__ = ("__weakref__", "_described", "_hash", "_prepared", "_run", "build", "of", "options")
 
     build: Callable[..., Node[T]]
     of: Any
@@ -49,6 +49,7 @@ class Node(Generic[T]):
     _run: Callable[[Node[T], Place], Running[T]]
     _prepared: Any
     _described: Any
+    _hash: int | None
 
     def __init__(
         self, build: Callable[..., Any], run: Callable[[Node[T], Place], Running[T]], of: Any, **options: Any
@@ -60,6 +61,7 @@ class Node(Generic[T]):
         put(self, "_run", run)
         put(self, "_prepared", None)
         put(self, "_described", None)
+        put(self, "_hash", None)
 
     def __call__(self) -> Stream[T]:
         """A fresh stream, which has opened and drawn nothing yet."""
@@ -114,7 +116,9 @@ class Node(Generic[T]):
         )
 
     def __hash__(self) -> int:
-        return hash((self.build, hash_of(self.of), hash_of(self.options)))
+        if self._hash is None:  # kept: there may be many ways from one node to a node below
+            object.__setattr__(self, "_hash", hash((self.build, hash_of(self.of), hash_of(self.options))))
+        return self._hash  # type: ignore[return-value]
 
     def __reduce__(self) -> tuple[Any, ...]:
         of = self.of.given() if isinstance(self.of, Parts | Data) else self.of
@@ -198,7 +202,8 @@ class Parts(Generic[T]):
 
     def __hash__(self) -> int:
         few = 4  # at both ends: there may be a million
-        some: Any = self.items[:few] + self.items[-few:] if isinstance(self.items, tuple) else ()
+        last = max(len(self) - few, few)
+        some: Any = self.items[:few] + self.items[last:] if isinstance(self.items, tuple) else ()
         return hash((len(self), self.names and self.names[:few], hash_of(some)))
 
     def __repr__(self) -> str:

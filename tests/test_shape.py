@@ -426,6 +426,28 @@ def test_what_is_equal_has_one_hash(one, other):
 # Nodes.
 
 
+@pytest.mark.parametrize("width", [1, 4, 7])
+def test_a_hash_looks_at_every_part_once(width, within_seconds):
+    """However many ways lead to a part: at each of sixty levels all are of the level below."""
+
+    def nested(n):
+        factory = numbers(0, n)
+        for _ in range(60):
+            factory = shuffled_mux([factory] * width)
+        return factory
+
+    assert hash(nested(3)) == hash(nested(3))
+    assert len({*map(nested, range(20))}) == 20
+
+
+def test_what_does_not_hash_does_not_hash_again():
+    node = take(numbers(0, 3), 2)
+    object.__setattr__(node, "build", Plain())
+    for _ in range(2):
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(node)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_combinator_returns_a_node(name):
     row = ROWS[name]
