@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import compress, islice, repeat
-from types import FunctionType, GeneratorType
+from types import BuiltinMethodType, FunctionType, GeneratorType, MethodType, MethodWrapperType
 from typing import Any, Protocol, TypeVar
 
 from pescador_fn.errors import show
@@ -16,6 +16,7 @@ from pescador_fn.seeds import Place, Root
 from pescador_fn.state import OPAQUE, Loader, Saver, plain
 
 __all__ = [
+    "OWN",
     "PLAIN",
     "SURE",
     "Leaf",
@@ -23,6 +24,7 @@ __all__ = [
     "Stage",
     "adopt",
     "begin",
+    "described",
     "open_at",
     "open_child",
     "origin",
@@ -33,6 +35,22 @@ __all__ = [
 T = TypeVar("T")
 
 PLAIN: set[type] = {partial, FunctionType}  # what is no node, whatever it holds
+
+
+class _Own(dict[type, bool]):
+    """Of a type of factories, whether it is one of this library's, which open at a place.
+
+    Asked of the type: others may have methods of the same names, and a mock answers to any.
+    """
+
+    def __missing__(self, kind: type) -> bool:
+        own = any("_begin" in vars(one) and str(one.__module__).startswith("pescador_fn.") for one in kind.__mro__)
+        if own:  # no other is held: it may be of a notebook, made again and again
+            self[kind] = True
+        return own
+
+
+OWN: dict[type, bool] = _Own.fromkeys([*PLAIN, MethodType, BuiltinMethodType, MethodWrapperType, type], False)
 
 # Iterators that end for good where they raise.
 SURE: set[type] = {GeneratorType, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(""))}
@@ -129,7 +147,7 @@ class Leaf(Running[T]):
         self.ended = how == "ended"
         if not self.ended:
             factory = self.factory
-            start = getattr(factory, "_open", None)
+            start = factory._open if OWN[type(factory)] else None  # of a source
             jumps = start is not None and factory.function.wants_start
             try:
                 made = factory() if start is None else start(self.place, n if jumps else 0)
@@ -168,13 +186,12 @@ class Leaf(Running[T]):
         return (self.owner,)
 
     def about(self) -> dict[str, Any]:
-        described: dict[str, Any] = getattr(self.factory, "described", OPAQUE)
-        return described
+        return described(self.factory)
 
     def jump(self, n: int) -> bool:
         if self.calls is not None or self.closed or (self.past or (0, None))[1] is not None:
             return False
-        if not hasattr(self.factory, "_open") or not self.factory.function.wants_start:
+        if not OWN[type(self.factory)] or not self.factory.function.wants_start:
             return False
         self.past = n, None, None
         return True
@@ -203,7 +220,7 @@ Opened = tuple[Iterator[Any], Any, "Running[Any] | None"]  # the items, what has
 
 def open_child(factory: Any, above: Place, label: object, number: int) -> Opened:
     """Open one stream of a mux: its items, what closes it, and its state where it is a node."""
-    begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
+    begin_at = factory._begin if OWN[type(factory)] else None
     if begin_at is not None:
         opened: Opened = begin_at(Place(above, label, number))
         return opened
@@ -218,16 +235,22 @@ def open_child(factory: Any, above: Place, label: object, number: int) -> Opened
 
 def open_at(factory: Any, place: Place) -> Opened:
     """Open a stream at its place."""
-    begin_at = getattr(factory, "_begin", None)
+    begin_at = factory._begin if OWN[type(factory)] else None
     opened: Opened = open_child(factory, place, "", 0) if begin_at is None else begin_at(place)
     return opened
 
 
 def begin(factory: Any, place: Place) -> Running[Any]:
     """The state of the stream below a stage; nothing is opened."""
-    start = getattr(factory, "_start", None)
+    start = getattr(factory, "_start", None) if OWN[type(factory)] else None  # a source has none
     running: Running[Any] = Leaf(factory, place) if start is None else start(place)
     return running
+
+
+def described(factory: Any) -> dict[str, Any]:
+    """What a state is held against: of a factory of the user's, nothing is known."""
+    about: dict[str, Any] = factory.described if OWN[type(factory)] else OPAQUE
+    return about
 
 
 def origin(factory: Any, place: Place) -> dict[str, Any]:

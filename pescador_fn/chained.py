@@ -6,7 +6,7 @@ from itertools import chain, compress, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pescador_fn.below import PLAIN, adopt, stopped
+from pescador_fn.below import OWN, adopt, stopped
 from pescador_fn.factory import Parts
 from pescador_fn.given import check_part
 from pescador_fn.links import Links
@@ -70,7 +70,7 @@ class Chained(Links[T]):
                     self.index, self.factory, self.opening = index, factory, True
                     self.since = again = None
                     # From here on, `open_child` without its calls; of what is plain, nothing is asked.
-                    begin_at = None if type(factory) in PLAIN else getattr(factory, "_begin", None)
+                    begin_at = factory._begin if OWN[type(factory)] else None
                     if begin_at is None:
                         since = left()
                         made = factory()

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
+from pescador_fn.below import described
 from pescador_fn.legible import fold, named
 from pescador_fn.sources import hash_of, same
-from pescador_fn.state import ELSEWHERE, OPAQUE, describe, digest
+from pescador_fn.state import ELSEWHERE, describe, digest
 from pescador_fn.stream import Stream
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Node(Generic[T]):
         if self._described is None:
             about: dict[str, Any] = {"": self.build.__name__}
             if about[""] in ELSEWHERE:
-                return getattr(self.of, "described", OPAQUE)  # where items are made is no part of a state
+                return described(self.of)  # where items are made is no part of a state
             if isinstance(self.of, Parts | Data):
                 about |= self.of.described()
             about |= {name: describe(value) for name, value in self.options.items()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pescador_fn.below import begin, open_at
+from pescador_fn.below import OWN, begin, described, open_at
 from pescador_fn.legible import named
 from pescador_fn.replaying import catch_up
-from pescador_fn.state import ELSEWHERE, OPAQUE, Loader, Saver
+from pescador_fn.state import ELSEWHERE, Loader, Saver
 
 if TYPE_CHECKING:
     from pescador_fn.below import Opened
@@ -33,11 +33,11 @@ class Past:
         self.n, self.known = (saved, None) if isinstance(saved, int) else saved
         if not isinstance(self.known, str | None):
             self.running = loader.running(begin(factory, place), [self.n, self.known], label)
-        elif hasattr(factory, "_start"):
+        elif OWN[type(factory)] and hasattr(factory, "_start"):
             self.running = begin(factory, place)
             if self.running.about()[""] not in ELSEWHERE:
                 raise loader.mismatch(f"{named(factory, 20)} at {label!r}, where the state has a stream of the user's")
-            stages = [getattr(factory.of, "described", OPAQUE)]
+            stages = [described(factory.of)]
             self.running.load([{"stages": stages, "at": [0, [self.n, None, self.known]]}, 0, False], loader)
 
     def save(self, saver: Saver) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pescador_fn.drawing as drawing
 from pescador_fn.activations import Activations
-from pescador_fn.below import adopt, stopped
+from pescador_fn.below import OWN, adopt, stopped
 from pescador_fn.counts import Counts
 from pescador_fn.given import check_part
 from pescador_fn.running import EMPTY, flow
@@ -153,7 +153,7 @@ class WorkingSet(Activations[T]):
                         factory = factories[stream]
                         # From here on, `open_child` without its calls; of what is plain, nothing is asked.
                         kind = type(factory)
-                        begin_at = None if kind is partial or kind is FunctionType else getattr(factory, "_begin", None)
+                        begin_at = None if kind is partial or kind is FunctionType or not OWN[kind] else factory._begin
                         if begin_at is None:
                             items = owner = factory()
                             running = None

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GeneratorType, MappingProxyType
+from unittest.mock import MagicMock, Mock
 
 import cloudpickle
 import elsewhere
@@ -40,6 +41,7 @@ from pescador_fn import (
     parallel,
     pipe,
     prefetch,
+    resume,
     round_robin_mux,
     seeded,
     shuffle,
@@ -79,6 +81,24 @@ class Callable:
         yield from range(n)
 
 
+class Proxy(Callable):
+    """Has whatever it is asked for."""
+
+    def __getattr__(self, name):
+        return Proxy()
+
+
+class Reader(Callable):
+    """Has methods that are named as some of the library's own are."""
+
+    described = property(lambda self: 1 / 0)
+
+    def _open(self):
+        return 1 / 0
+
+    _begin = _start = _open
+
+
 FACTORIES = {
     "lambda": lambda: range(3),
     "lambda, generator": lambda: (x for x in range(3)),
@@ -92,6 +112,10 @@ FACTORIES = {
     "callable object": Callable(),
     "class": type("Three", (list,), {"__init__": lambda self: list.__init__(self, range(3))}),
     "source": numbers(0, 3),
+    "proxy": Proxy(),
+    "mock": Mock(side_effect=lambda: iter(range(3))),
+    "magic mock": MagicMock(return_value=[0, 1, 2]),
+    "methods of other kinds": Reader(),
     "source, method": Callable().rows(3),
     "node": take(numbers(0, 9), 3),
     "array": np.arange(3).__iter__,
@@ -106,6 +130,12 @@ def test_any_callable_that_returns_an_iterable_is_a_factory(kind):
     assert list(take(factory, 5)()) == [0, 1, 2]
     assert list(chain_mux([factory, factory])()) == [0, 1, 2] * 2
     assert list(shuffled_mux({"a": factory}, on_exhausted="drop")()) == [0, 1, 2]
+    assert list(stochastic_mux([factory], 1, None, mode="exhaustive")()) == [0, 1, 2]
+    for pipeline in (skip(factory, 1), skip(chain_mux([factory]), 1), skip(prefetch(factory, 2), 1)):
+        with pipeline() as stream:
+            assert next(stream) == 1
+            state = stream.state_dict()
+        assert list(resume(pipeline, state)()) == [2]
 
 
 def needs(path):
