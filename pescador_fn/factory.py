@@ -123,7 +123,8 @@ class Node(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         of = self.of.given() if isinstance(self.of, Parts | Data) else self.of
-        return _rebuild, (self.build, of, dict(self.options))
+        options = {name: dict(value) if name.startswith("**") else value for name, value in self.options.items()}
+        return _rebuild, (self.build, of, options)
 
     def __repr__(self) -> str:
         shown = []

@@ -7,6 +7,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -177,7 +178,7 @@ class Lifted(Decorated, Generic[B]):
         except TypeError as error:
             raise TypeError(f"{error}; in a pipe, use curried.lift, whose stages take the factory last") from None
         self._bind(*args, **kwargs)
-        return Node(self, _Lifted, part, **{"*options": tuple(args), "**options": kwargs})
+        return Node(self, _Lifted, part, **{"*options": tuple(args), "**options": MappingProxyType(kwargs)})
 
     def _bind(self, *args: Any, **kwargs: Any) -> None:
         """That the function takes these arguments after the items."""

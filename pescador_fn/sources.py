@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Mapping, Set
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
@@ -81,7 +82,7 @@ class Source(Generic[T]):
         put = object.__setattr__
         put(self, "function", function)
         put(self, "args", args)
-        put(self, "kwargs", kwargs)
+        put(self, "kwargs", MappingProxyType(kwargs))
 
     def __call__(self) -> Stream[T]:
         """A fresh stream; each one has randomness of its own."""

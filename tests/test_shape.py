@@ -380,6 +380,25 @@ def test_a_source_without_a_path_travels_by_value():
     assert pickle.loads(pickle.dumps(plain)) is plain
 
 
+@pytest.mark.parametrize(
+    ("built", "kept"),
+    [
+        (plain(n=2, path="a"), lambda node: node.kwargs),
+        (plain("a"), lambda node: node.kwargs),
+        (lift(more_itertools.windowed)(numbers(0, 5), n=2), lambda node: node.options["**options"]),
+    ],
+    ids=["a source", "a source without any", "lifted"],
+)
+def test_options_by_name_are_immutable(built, kept):
+    with pytest.raises(TypeError):
+        kept(built)["n"] = 4
+    for one in (pickle.loads(pickle.dumps(built)), cloudpickle.loads(cloudpickle.dumps(built)), copy.deepcopy(built)):
+        assert (one, repr(one)) == (built, repr(built))
+        assert hash(one) == hash(built)
+        assert list(one()) == list(built())
+        assert type(kept(one)) is MappingProxyType
+
+
 def test_a_list_of_any_kind_is_copied():
     for kind in (list, collections.UserList, collections.deque):
         given = kind([[1].__iter__, [2].__iter__])
