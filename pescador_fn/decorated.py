@@ -86,7 +86,14 @@ def _revived(kind: Any, pickled: bytes, options: dict[str, Any]) -> Any:
     return kind(cloudpickle.loads(pickled), **options)
 
 
-def takes_rng(signature: inspect.Signature) -> bool:
-    """Whether a function has a keyword-only parameter ``rng``."""
+def takes_rng(decorator: str, name: str, signature: inspect.Signature, first: str) -> bool:
+    """Whether a function has a keyword-only parameter ``rng``; one of another kind would never be filled in."""
     rng = signature.parameters.get("rng")
-    return rng is not None and rng.kind is rng.KEYWORD_ONLY
+    if rng is None or rng.kind is rng.VAR_KEYWORD:
+        return False
+    if rng.kind is not rng.KEYWORD_ONLY:
+        raise TypeError(
+            f"{decorator}: {name} takes rng by position, where its arguments would meet it; "
+            f"make it keyword-only: def f({first}, *, rng)"
+        )
+    return True

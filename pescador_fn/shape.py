@@ -159,7 +159,8 @@ class Lifted(Decorated, Generic[B]):
         self.memoryless = memoryless
         self.__doc__ = f"{self.__name__}, lifted: from a factory to a factory."
         bound = isinstance(fn, functools.partial) and "rng" in fn.keywords
-        self.wants_rng: bool = takes_rng(_signature_of(fn, followed=True)) and not bound
+        followed = _signature_of(fn, followed=True)
+        self.wants_rng: bool = takes_rng("lift", self.__name__, followed, "items") and not bound
         takes = _signature_of(fn, followed=False)
         rest = [one for one in takes.parameters.values() if not (self.wants_rng and one.name == "rng")]
         self.__signature__: inspect.Signature = takes.replace(parameters=rest)
@@ -233,8 +234,8 @@ def lift(fn: Callable[..., Iterable[B]], *, memoryless: bool = False) -> Lifted[
             ``lambda items: map(abs, items)``. A resumed stream then goes on at once.
 
     Raises:
-        TypeError: if ``fn`` is not callable, or ``memoryless`` not a bool; and, when the result is called, if the
-            arguments do not fit ``fn``.
+        TypeError: if ``fn`` is not callable, ``rng`` not keyword-only or ``memoryless`` not a bool; and, when the
+            result is called, if the arguments do not fit ``fn``.
         ValueError: if ``fn`` takes ``rng`` and is said to be memoryless; what was drawn is a memory.
 
     >>> import toolz

@@ -164,12 +164,7 @@ class SourceFunction(Decorated, Generic[T]):
         super().__init__(fn)
         self.signature: inspect.Signature = _signature_of(fn)
         parameters = self.signature.parameters.values()
-        self.wants_rng: bool = takes_rng(self.signature)
-        if not self.wants_rng and any(p.name == "rng" and p.kind is not p.VAR_KEYWORD for p in parameters):
-            raise TypeError(
-                f"source: {self.__name__} takes rng by position, where its arguments would meet it; "
-                "make it keyword-only: def f(path, *, rng)"
-            )
+        self.wants_rng: bool = takes_rng("source", self.__name__, self.signature, "path")
         starts = self.signature.parameters.get("start")
         self.wants_start: bool = (
             starts is not None and starts.kind is starts.KEYWORD_ONLY and starts.default == 0 and not self.wants_rng

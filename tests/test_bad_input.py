@@ -58,6 +58,10 @@ def rough(items, *, rng):
     return (item + rng.normal() for item in items)
 
 
+def jitter(items, rng=None):
+    return (item + rng.normal() for item in items)
+
+
 f = [1, 2].__iter__
 two = [f, f]
 names = {"cat": f, "dog": f}
@@ -570,6 +574,11 @@ THE_REST = {
     "memoryless lift with rng": (lambda: lift(rough, memoryless=True), ValueError, ["memoryless=True", "rough", "rng"]),
     "source of no function": (lambda: source(3), TypeError, ["source: 3", "not callable"]),
     "rng by position": (lambda: source(lambda path, rng: [path]), TypeError, ["source: ", "rng", "keyword-only"]),
+    "rng by position, lifted": (
+        lambda: lift(jitter),
+        TypeError,
+        ["lift: jitter takes rng by position", "items, *, rng"],
+    ),
     "a source with too few": (lambda: read(), TypeError, ["read(path)", "'path'"]),
     "a source with too many": (lambda: read(1, 2), TypeError, ["read(path)"]),
     "a source with another": (lambda: read(file=1), TypeError, ["read(path)"]),

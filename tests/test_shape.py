@@ -866,7 +866,6 @@ def given_rng(items, rng):
         (lambda f: lift(wider)(f, 3), [0, 3, 6]),
         (lambda f: lift(odd_names)(f, 3), [0, 3, 6]),
         (lambda f: lift(functools.partial(given_rng, rng=3))(f), [3, 4, 5]),
-        (lambda f: lift(given_rng)(f, 3), [3, 4, 5]),
         (lambda f: lift(zip)(f), [(0,), (1,), (2,)]),
     ],
 )
