@@ -181,6 +181,10 @@ def _check_data(function: str, data: Any) -> Data[Any]:
         how = "a series, whose values go by label; pass data.to_numpy() or data.tolist()"
     elif hasattr(kind, "iloc"):
         how = "a table, whose columns go by name; pass its rows, such as data.to_numpy() or data.to_dict('records')"
+    elif hasattr(kind, "column_names") and hasattr(kind, "to_pylist"):  # as pyarrow's, of which [] gives columns
+        how = "a table, whose numbers are those of its columns; pass its rows, such as data.to_pylist()"
+    elif hasattr(kind, "array_keys"):  # as zarr's
+        how = "a group, whose arrays go by name; pass one of them: data[name]"
     elif (hasattr(kind, "__len__") or hasattr(kind, "shape")) and hasattr(kind, "__getitem__"):
         if getattr(data, "shape", None) != ():
             return Data(data)
@@ -206,7 +210,7 @@ def rows(data: Indexable[T]) -> Node[T]:
             process a memory map is mapped again; other data is sent there.
 
     Raises:
-        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict.
+        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict or a table.
 
     Source: the sequential sampler of PyTorch.
 
@@ -236,8 +240,8 @@ def draws(data: Indexable[T], *, replace: bool = True, seed: int | None = None) 
         seed: fixes the draws. ``None`` leaves them to the seed of the pipeline, or takes fresh entropy at each call.
 
     Raises:
-        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict; or if
-            ``replace`` is no bool or ``seed`` no integer.
+        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict or a table;
+            or if ``replace`` is no bool or ``seed`` no integer.
         ValueError: when built, if ``seed`` is negative.
 
     Source: for many rows without replacement, Black and Rogaway, Ciphers with arbitrary finite domains, 2002.

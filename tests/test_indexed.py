@@ -391,6 +391,8 @@ NO_DATA = {
     "function": (lambda: [1], ["function"]),
     "source": (noise(0, 3), ["function"]),
     "frame": (type("Frame", (Duck,), {"iloc": None})(3), ["table", "to_numpy"]),
+    "columns": (type("Table", (Duck,), {"column_names": None, "to_pylist": None})(3), ["table", "to_pylist"]),
+    "group": (type("Group", (Duck,), {"array_keys": None})(3), ["group", "go by name"]),
 }
 
 
@@ -402,6 +404,17 @@ def test_what_has_no_rows_is_refused_when_built(make, kind):
         make(data)
     for word in words:
         raised.match(word)
+
+
+@pytest.mark.parametrize("make", [rows, draws])
+def test_tables_and_groups_of_others_are_refused_when_built(make):
+    pyarrow, zarr = pytest.importorskip("pyarrow"), pytest.importorskip("zarr")
+    table = pyarrow.table({"a": [1, 2], "b": [3, 4]})
+    for data, word in ((table, "to_pylist"), (table.to_batches()[0], "to_pylist"), (zarr.group(), "data.name")):
+        with pytest.raises(TypeError, match=f"(?s)^{make.__name__}: data=.*{word}"):
+            make(data)
+    assert list(rows(table.to_pylist())()) == [{"a": 1, "b": 3}, {"a": 2, "b": 4}]
+    assert [one.as_py() for one in rows(table["a"])()] == [1, 2]
 
 
 def test_options_that_do_not_fit_are_refused_when_built():
