@@ -14,6 +14,7 @@ __all__ = ["NUMBERS", "collate"]
 NUMBERS = "biufc"
 _ARRAYS = {np.ndarray}
 Path = tuple[Any, Any] | None  # the path above, and a key: spelt out where an error needs it
+_NUMBER = (bool, int, float, complex, np.number, np.bool_)
 _PLAIN = {bool: "b", int: "iu", float: "f", complex: "c"}  # scalars, and the dtypes that hold them exactly
 
 
@@ -105,13 +106,25 @@ def _join(rows: Sequence[Any], axis: int | None, path: Path) -> Any:
                 if isinstance(row, list)
                 else np.asarray(row)
             )
+        except RuntimeError as error:
+            if not any(
+                getattr(one, "requires_grad", False) is True for one in (row, *(row if type(row) is list else ()))
+            ):
+                raise
+            raise TypeError(
+                f"{_where(path)} is a tensor that requires grad at position {position}, and a batch has no gradients; "
+                "yield it by .detach()"
+            ) from error
         except (TypeError, ValueError) as error:
             remedy = "yield even lists of one kind" if isinstance(row, list) else "make it an array before"
             raise type(error)(f"{_where(path)} is not an array at position {position}: {error}; {remedy}") from error
-        if isinstance(row, str | bytes) or (array.dtype.kind == "O" and not isinstance(row, np.ndarray)):
+        odd = array is None if isinstance(row, list) else array.dtype.kind == "O" and not isinstance(row, np.ndarray)
+        if odd or isinstance(row, str | bytes):
             rule = "which is no array of numbers or strings" if isinstance(row, list) else "and an array at another"
             raise TypeError(f"{_where(path)} is {show(row)} at position {position}, {rule}; yield items of one form")
         arrays.append(array)
+    if all(isinstance(row, list) for row in rows) and any(array.dtype.kind == "O" for array in arrays):
+        arrays = [array.astype(object) if array.dtype.kind in "iuU" else array for array in arrays]
     _check_forms(arrays, axis, path)
     masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
     library: Any = np.ma if masked else np
@@ -140,16 +153,24 @@ def _check_forms(arrays: list[Any], axis: int | None, path: Path) -> None:
 
 
 def _read_list(row: list[Any]) -> Any:
-    """A list as an array; strings are not stripped, nor are numbers among them made strings."""
+    """A list as an array, or else ``None``; of objects where another array would not hold them exactly.
+
+    Strings are not stripped, nor are numbers among them made strings; large integers are not made floats.
+    """
     array = np.asarray(row)
-    if array.dtype.kind not in "US":
+    kind = array.dtype.kind
+    if kind not in "USO" and not (array.dtype == float and (np.abs(array) >= 2.0**63).any()):
         return array
     leaves = np.asarray(row, dtype=object)
+    if kind == "f":
+        return leaves if all(isinstance(leaf, int | np.integer) for leaf in leaves.flat) else array
+    if kind == "O":
+        return leaves if all(isinstance(leaf, _NUMBER) for leaf in leaves.flat) else None
     if not all(isinstance(leaf, str) for leaf in leaves.flat) and not all(
         isinstance(leaf, bytes) for leaf in leaves.flat
     ):
         raise TypeError(f"{show(row)} mixes strings with other values")
-    stripped = array.dtype.kind == "S" or any(leaf.endswith("\0") for leaf in leaves.flat)
+    stripped = kind == "S" or any(leaf.endswith("\0") for leaf in leaves.flat)
     return leaves if stripped else array
 
 
@@ -182,8 +203,7 @@ def _collate_scalars(rows: Sequence[Any], kinds: set[type], axis: int | None, pa
                 f"{_where(path)} is {show(rows[0])} at position 0 and {show(row)} at position {position}; "
                 "yield items of one form"
             )
-    number = (bool, int, float, complex, np.number, np.bool_)
-    if all(issubclass(kind, number) for kind in kinds):
+    if all(issubclass(kind, _NUMBER) for kind in kinds) and np.timedelta64 not in kinds:  # which numpy calls a number
         made = np.array(rows)
         if made.dtype.kind == "f" and all(issubclass(kind, int | np.integer) for kind in kinds):
             made = _objects(rows)  # integers too large for any integer type would lose digits
@@ -191,8 +211,10 @@ def _collate_scalars(rows: Sequence[Any], kinds: set[type], axis: int | None, pa
     if all(issubclass(kind, str) for kind in kinds):
         # numpy strips trailing NULs from its strings.
         return _objects(rows) if any(row.endswith("\0") for row in rows) else np.array(rows)
-    if all(issubclass(kind, np.generic) for kind in kinds) and len({kind.__mro__[1] for kind in kinds}) == 1:
-        return np.array(rows)
+    kind = type(rows[0])
+    if len(kinds) == 1 and issubclass(kind, np.generic):
+        stripped = issubclass(kind, bytes) and any(row.endswith(b"\0") for row in rows)
+        return _objects(rows) if stripped else np.array(rows)
     if len(kinds - {type(None)}) > 1:
         odd = next(position for position, row in enumerate(rows) if type(row) is not type(rows[0]))
         raise TypeError(

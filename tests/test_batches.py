@@ -83,6 +83,17 @@ FORMS = {
     "ints and bools": ([2, True], np.array([2, 1])),
     "huge ints": ([2**70, 1], objects(2**70, 1)),
     "ints beyond one type": ([2**63, -1], objects(2**63, -1)),
+    "numpy bytes": ([np.bytes_(b"a"), np.bytes_(b"long")], np.array([b"a", b"long"])),
+    "numpy bytes with a NUL at the end": ([np.bytes_(b"a\0"), np.bytes_(b"b")], objects(np.bytes_(b"a\0"), b"b")),
+    "lists of bytes": ([[b"a", b"b\0"]] * 2, np.array([[b"a", b"b\0"]] * 2, object)),
+    "lists of strings": ([["a", "b"]] * 2, np.array([["a", "b"]] * 2)),
+    "lists of strings with a NUL at the end": (
+        [["a", "b\0"], ["c", "d"]],
+        np.array([["a", "b\0"], ["c", "d"]], object),
+    ),
+    "lists of huge ints": ([[2**70, 1], [2, 3]], np.array([[2**70, 1], [2, 3]], object)),
+    "lists of ints beyond one type": ([[2**63, -1]] * 2, np.array([[2**63, -1]] * 2, object)),
+    "lists of large floats": ([[1e300, -1]] * 2, np.array([[1e300, -1]] * 2)),
     "None": ([None, None], objects(None, None)),
     "some None": (["a", None], objects("a", None)),
     "sets": ([{1}, {2}], objects({1}, {2})),
@@ -448,6 +459,18 @@ def test_what_goes_into_a_batch_is_left_as_it_was():
 
 # batch: what does not fit. Rows, the error, what it names
 
+span = np.timedelta64(5, "s")
+
+
+class Learns:
+    """As PyTorch's tensors are that require grad."""
+
+    requires_grad = True
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
 MISFITS = {
     "ragged": ([np.ones(2), np.ones(2), np.ones(3)], ValueError, ["(2,)", "(3,)", "position 2"]),
     "ragged key": (
@@ -495,6 +518,13 @@ MISFITS = {
         TypeError,
         ["['r']", "('a', '<i8')", "('b', '<i8')", "position 1"],
     ),
+    "durations, then ints": ([{"d": span}, {"d": 7}], TypeError, ["['d']", "timedelta64(5,'s')", "7", "position 1"]),
+    "durations, then bools": ([span, True], TypeError, ["timedelta64(5,'s')", "True", "position 1"]),
+    "durations, then numpy ints": ([span, np.int8(7)], TypeError, ["timedelta64(5,'s')", "7", "position 1"]),
+    "ints, then durations": ([7, span], TypeError, ["timedelta64(5,'s')", "7", "position 1"]),
+    "lists of None": ([[None], [None]], TypeError, ["[None]", "position 0", "no array"]),
+    "tensors that learn": ([{"x": Learns()}, {"x": Learns()}], TypeError, ["['x']", "grad", "position 0", ".detach()"]),
+    "lists of tensors that learn": ([[Learns()]] * 2, TypeError, ["the item", "grad", "position 0", ".detach()"]),
     "lists of dicts": ([[{"a": 1}], [{"a": 2}]], TypeError, ["[{'a': 1}]", "position 0", "no array"]),
     "numbers, then objects": ([np.ones(1), objects("a")], TypeError, ["float64", "object", "position 1"]),
 }
@@ -528,12 +558,13 @@ class Moody:
 
 
 @pytest.mark.parametrize("learnt", [False, True], ids=["at once", "after others"])
-def test_what_an_item_raises_where_it_is_read_is_raised_as_itself(learnt):
-    rows = [{"x": Moody()} for _ in range(3 * learnt)] + [{"x": Moody(TimeoutError("mine"))}, {"x": Moody()}] * 2
+@pytest.mark.parametrize("kind", [TimeoutError, RuntimeError])
+def test_what_an_item_raises_where_it_is_read_is_raised_as_itself(learnt, kind):
+    rows = [{"x": Moody()} for _ in range(3 * learnt)] + [{"x": Moody(kind("mine"))}, {"x": Moody()}] * 2
     stream = batch(rows.__iter__, 3)()
     if learnt:
         next(stream)
-    with pytest.raises(TimeoutError, match="mine"):
+    with pytest.raises(kind, match="mine"):
         next(stream)
     assert list(stream) == []
 
