@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence, Set, ValuesView
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, Signature, isasyncgenfunction, iscoroutinefunction
 from inspect import signature as signature_of
 from itertools import repeat
+from numbers import Real
 from operator import attrgetter
 from types import (
     BuiltinFunctionType,
@@ -66,8 +67,12 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
             how = "a running stream, which can be read once; pass the factory that made it"
         elif isinstance(value, Iterator):
             how = "an iterator, which can be read once; pass a function that makes it, without calling it"
+        elif _are_factories(value):
+            how = "many factories, where one is needed; make a mux of them, such as round_robin_mux or chain_mux"
         elif isinstance(value, Iterable):
             how = "an iterable; pass its __iter__, or a lambda that returns it"
+        elif name == "factory" and isinstance(value, Real):
+            how = f"not a factory, which comes before all options: {function}(factory, …)"
         else:
             how = "not a factory; pass a zero-argument callable that returns an iterable"
         raise TypeError(f"{function}: {name}={show(value)} is {how}")
@@ -87,6 +92,12 @@ def check_part(function: str, value: Any, name: str = "factory") -> Any:
             "bind them with functools.partial, a lambda or @source"
         )
     return value
+
+
+def _are_factories(value: Any) -> bool:
+    """Whether what is given for one factory is a collection of them."""
+    many = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list | tuple | set | frozenset) and len(value) > 0 and all(map(callable, many))
 
 
 def takes(value: Any, n: int) -> bool | None:
@@ -181,8 +192,10 @@ def check_parts(function: str, factories: Any, least: int = 1) -> Parts[Any]:
     else:
         one = callable(factories)
         how = (
-            "one factory; pass a list of them: [factory]"
+            "one factory; pass a list of them: [factory], or [one, other]"
             if one
+            else "not a list; pass a sequence or mapping of factories, such as list(factories)"
+            if isinstance(factories, Set | Iterator | ValuesView)
             else "not a list; pass a sequence or mapping of factories"
         )
         raise TypeError(f"{function}: factories={named(factories) if one else show(factories)} is {how}")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.below import Stage
+from pescador_fn.errors import show
 from pescador_fn.factory import Factory, Node
 from pescador_fn.given import check_part
 from pescador_fn.seeds import Root
 from pescador_fn.state import Loader, check_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pescador_fn.seeds import Place
     from pescador_fn.state import Saver
@@ -80,6 +82,8 @@ def resume(factory: Factory[T], state: Mapping[str, Any]) -> Node[T]:
     >>> list(rest()) == list(stream)
     True
     """
+    if isinstance(factory, Mapping) and "pescador_fn" in factory:
+        raise TypeError(f"resume: factory={show(factory)} is a state, which comes second: resume(factory, state)")
     part = check_part("resume", factory)
     if isinstance(part, Node) and part.build is resume:
         part = part.of
