@@ -45,7 +45,7 @@ def seeded(factory: Factory[T], seed: int | None) -> Node[T]:
     """Fix the randomness of everything below: every call then gives the same stream.
 
     Args:
-        factory: what to pin, such as one source.
+        factory: what to pin, such as one source. A stage that has a seed of its own keeps it.
         seed: an ``int >= 0``; ``None`` leaves the factory as it was.
 
     Raises:

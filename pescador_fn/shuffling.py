@@ -137,7 +137,8 @@ def shuffle(factory: Factory[T], buffer_size: int, *, seed: int | None = None) -
         factory: of the items.
         buffer_size: items held, ``>= 1``. 1 changes nothing; the length of the stream or more makes every order equally
             likely.
-        seed: fixes the whole stream below. ``None`` takes fresh entropy at each call.
+        seed: fixes the whole stream below, and the order. ``None`` leaves them to the seed of the pipeline, or takes
+            fresh entropy at each call, also over a stream that has a seed of its own.
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind.
