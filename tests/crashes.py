@@ -65,14 +65,22 @@ STUCK = {
 }
 
 
-def interrupted(fn, seconds):
-    """Call ``fn``, with a Ctrl-C after a while."""
+def interrupted(fn, seconds, kind=KeyboardInterrupt):
+    """Call ``fn``, with a signal after a while, as a Ctrl-C is, whose handler raises."""
+
+    def interrupt(*_):
+        raise kind
+
     timer = threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return fn()
+        timer.start()
+        try:
+            return fn()
+        finally:
+            timer.join()
     finally:
-        timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def lives(pid):

@@ -477,11 +477,12 @@ def test_an_interrupted_next_can_be_called_again(engine):
 # One that comes while a finalizer runs, of pyzmq's or the collector's, is Python's to swallow, with a warning.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_interrupts_at_any_moment_cost_nothing(engine):
+@pytest.mark.parametrize("kind", [BaseException, Exception])
+def test_interrupts_at_any_moment_cost_nothing(kind, engine):
     """A signal comes between any two steps of the library: no item is lost, doubled or out of place."""
 
-    class Tick(BaseException):
-        """As Ctrl-C is, no `Exception`: one that comes while a stream opens is not taken for a stream's own."""
+    class Tick(kind):
+        """As Ctrl-C is, or what the handler of a time limit raises."""
 
     def tick(*_):
         raise Tick
@@ -648,6 +649,22 @@ def unspeakable():
         yield k
         yield odd
     raise Unspeakable
+
+
+class FrozenError(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError("immutable")
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.usefixtures("within_seconds")
+def test_an_error_that_cannot_be_changed_arrives_as_itself(n_workers):
+    def failing():
+        yield 1
+        raise FrozenError
+
+    found = pull_all(parallel(chain_mux([failing, [2].__iter__]), n_workers)())
+    assert [one if isinstance(one, int) else type(one) for one in found] == [1, FrozenError, 2]
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])

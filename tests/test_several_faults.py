@@ -1,5 +1,6 @@
 """Whatever dies of several workers: every item once and in order, and nothing left behind."""
 
+import errno
 import itertools
 import os
 import signal
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import elsewhere
+import numpy as np
 import pytest
 import zmq
 from crashes import DEATHS, ERRORS, STUCK, Took, descendants, interrupted, lives, program_of, pull_all
@@ -25,7 +27,7 @@ from pescador_fn import (
     shutdown,
     stochastic_mux,
 )
-from pescador_fn.engines import child, hands
+from pescador_fn.engines import child, hands, slabs
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -182,14 +184,15 @@ def test_stuck_workers_are_gone_when_the_consumer_is(how, way, capfd):
 
 
 @pytest.mark.parametrize("engine", ["process", "thread"])
-def test_an_interrupted_next_costs_no_item(engine):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_an_interrupted_next_costs_no_item(kind, engine):
     """It is a draw that is interrupted, as it is where streams run here; no stream loses an item or has one twice."""
     stream = parallel(shuffled_mux([elsewhere.numbered(k, 0.02) for k in range(6)], seed=1), 3, engine=engine)()
-    found, interrupts = [], 0
+    found, interrupts = pulls(stream, 40), 0  # so that all are open: what is raised by an opening may be the stream's
     for seconds in itertools.cycle([0.003, 0.011, 0.05]):
         try:
-            interrupted(lambda: found.extend(itertools.islice(stream, 20)), seconds)
-        except KeyboardInterrupt:
+            interrupted(lambda: found.extend(itertools.islice(stream, 20)), seconds, kind)
+        except kind:
             interrupts += 1
         if len(found) > 200:
             break
@@ -202,11 +205,15 @@ def test_an_interrupted_next_costs_no_item(engine):
 
 def interrupt_once(patch, owner, name, at):
     """Let a method raise a Ctrl-C, once, at its call number ``at``."""
+    raise_once(patch, owner, name, at, KeyboardInterrupt)
+
+
+def raise_once(patch, owner, name, at, error):
     real, calls = getattr(owner, name), itertools.count()
 
     def raising(*args):
         if next(calls) == at:
-            raise KeyboardInterrupt
+            raise error
         return real(*args)
 
     patch.setattr(owner, name, raising)
@@ -249,7 +256,8 @@ def test_an_interrupt_before_a_wait_does_not_hide_a_death(at, monkeypatch):
 
 @pytest.mark.parametrize("n_workers", [1, 3])
 @pytest.mark.parametrize("then", ["pull", "close"])
-def test_a_message_that_is_half_taken_does_no_harm(then, n_workers, monkeypatch):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_a_message_that_is_half_taken_does_no_harm(kind, then, n_workers, monkeypatch):
     """Its other half is no message: what was being taken begins anew, or ends."""
     stream = parallel(round_robin_mux([elsewhere.numbered(k, 0.001) for k in range(3)]), n_workers)()
     found = pulls(stream, 5)
@@ -258,11 +266,11 @@ def test_a_message_that_is_half_taken_does_no_harm(then, n_workers, monkeypatch)
     def half(worker):
         if not halves and worker.socket.poll(0):
             halves.append(worker.socket.recv())
-            raise KeyboardInterrupt
+            raise kind
         return take(worker)
 
     monkeypatch.setattr(child.Worker, "take", half)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(kind):
         found.extend(stream)
     assert halves
     if then == "pull":
@@ -270,6 +278,44 @@ def test_a_message_that_is_half_taken_does_no_harm(then, n_workers, monkeypatch)
         for k in range(3):
             mine = [i for which, i in found if which == k]
             assert mine == list(range(len(mine)))
+    stream.close()
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.parametrize("rows", ["columns", "pickled"])
+def test_memory_that_cannot_be_mapped_costs_no_item(rows, n_workers, monkeypatch):
+    def arrays(k):
+        for i in itertools.count():
+            yield (k, i, np.full(2000, i)) if rows == "columns" else [k, i, np.full(2000, i)]
+
+    stream = parallel(round_robin_mux([lambda k=k: arrays(k) for k in range(3)]), n_workers, max_bytes=10**6)()
+    found = pulls(stream, 60)
+    with monkeypatch.context() as patch:
+        raise_once(patch, slabs.Reader, "_map", 20, OSError(errno.EMFILE, "Too many open files"))
+        with pytest.raises(OSError, match="Too many"):
+            found.extend(stream)
+    found += pulls(stream, 200)
+    stream.close()
+    for k in range(3):
+        mine = [(i, int(array[-1])) for which, i, array in found if which == k]
+        assert mine == [(i, i) for i in range(len(mine))]
+
+
+def test_a_weights_function_that_raises_ends_no_worker():
+    """It is asked ahead too, where nothing is half done."""
+
+    def weights(draw):
+        if 1024 <= draw < 4096:
+            raise Fault("no weights")
+        return [1] * 3
+
+    streams = [elsewhere.numbered(k, 0) for k in range(3)]
+    stream = parallel(stochastic_mux(streams, n_active=2, rate=40, weights=weights, seed=1), 2)()
+    next(stream)
+    workers = descendants(os.getpid())
+    errors = {type(one) for one in outcomes(stream, 600) if isinstance(one, BaseException)}
+    assert errors == {Fault}
+    assert descendants(os.getpid()) == workers
     stream.close()
 
 

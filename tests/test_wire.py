@@ -482,6 +482,28 @@ def test_an_error_arrives_as_itself_in_its_place(pipe):
     assert "lambda" in str(found.__cause__)
 
 
+class FrozenError(Exception):
+    """One that cannot be changed."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError("immutable")
+
+
+class OverriddenError(Exception):
+    """One with a cause of its own, which cannot be set."""
+
+    __cause__ = property(lambda _: None)
+
+
+@pytest.mark.parametrize("kind", [FrozenError, OverriddenError])
+def test_an_error_that_takes_no_cause_arrives_as_itself(kind, pipe):
+    first, found, last = pipe.outcomes([pipe.encoder.row(1), raised(pipe.encoder, kind("odd")), pipe.encoder.row(2)])
+    assert (first, last) == ([1], [2])
+    (error,) = found.box
+    assert type(error) is kind
+    assert error.args == ("odd",)
+
+
 @pytest.mark.parametrize("error", [Awkward(1, 2), ValueError(x for x in [])], ids=["awkward", "unpicklable"])
 def test_an_error_that_does_not_pickle_is_told(error, pipe):
     (found,) = pipe.outcomes([raised(pipe.encoder, error)])

@@ -137,7 +137,9 @@ class Ahead:
             self.stale, self.seen = False, self.drawn
             self.counts, self.held = {}, {}
         assert self.sight is not None
+        self.team.cut = False  # a function of the user's may be called, for weights
         found = list(islice(self.sight, self.drawn + self.span - self.seen))
+        self.team.cut = True
         self.seen += len(found)
         if self.seen < self.drawn + self.span:
             self.stale = True  # nothing more can be known now

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pescador_fn.engines.notes import ABOUT, Note
 from pescador_fn.engines.wire import Outcome, Raised
-from pescador_fn.running import Running
+from pescador_fn.running import Running, raising
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ class Delivery(Running[T]):
 
     __slots__ = ("given", "notes", "outcomes", "over")
 
+    cut: bool
+
     def __init__(self) -> None:
         super().__init__()
         self.outcomes: deque[Outcome] = deque()  # received, and not handed out
@@ -33,6 +35,22 @@ class Delivery(Running[T]):
         self.given: tuple[Any, int, int] = (iter([]), 0, 0)
         self.notes: list[Note] = [(0, None)]
         self.over: bool = False  # closed, or given up, or never opened
+
+    def refill(self, *plumbing: Any) -> Iterator[T] | None:
+        """More plumbing. Whatever is raised on the way leaves the mark on, an ``Exception`` too.
+
+        It may come from a signal's handler, or for want of a descriptor, between taking a message and keeping what it
+        holds. What is raised where nothing is half done takes the mark off first.
+        """
+        if self.cut:
+            return self.broken()
+        self.cut = True
+        try:
+            items = self.more(*plumbing)
+        except BaseException as error:
+            return raising(error)
+        self.cut = False
+        return items
 
     @property
     def delivered(self) -> int:

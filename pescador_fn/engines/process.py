@@ -91,11 +91,7 @@ class InProcess(Delivery[T]):
             if self.cut:
                 self._abandon()
             self.cut = True
-            try:
-                failure = self._open()
-            except Exception:
-                self.over, self.cut = self.worker is None or not self.worker.shut, False
-                raise
+            failure = self._open()
             self.cut = False
             try:
                 if failure is not None:
@@ -128,6 +124,7 @@ class InProcess(Delivery[T]):
             try:
                 self.pickled = dump(self.node.of, self.place)
             except TypeError:
+                self.over = True
                 if worker.greeted:
                     pool.give_back(worker)
                 raise
@@ -236,11 +233,13 @@ class InProcess(Delivery[T]):
 
     def _mine(self) -> Worker:
         if self.owner != os.getpid():
+            self.cut = False
             raise RuntimeError(
                 "parallel: the stream was opened before a fork and belongs to the parent; call its factory again"
             )
         assert self.worker is not None
         if self.worker.shut:
+            self.cut = False
             raise RuntimeError(SHUT)
         return self.worker
 

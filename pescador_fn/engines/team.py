@@ -43,7 +43,8 @@ GRACE_S = 0.25  # for a stream to be closed, before its worker is ended
 class Team:
     """The workers of one stream, and which of them has what.
 
-    As a context, it is what may be half changed when a signal comes: all is then begun again where it was delivered.
+    As a context, it is what may be half changed when a signal comes, or something fails: all is then begun again where
+    it was delivered. What is raised where nothing is half done takes the mark off first.
     """
 
     def __init__(self, node: Node[Any], place: Place, hands: type[Hands]) -> None:
@@ -71,7 +72,7 @@ class Team:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Exception):
+        if kind is None:
             self.cut = False  # else as it was: a signal while this waits costs nothing
 
     def watch(self, path: Path, node: Node[Any], below: dict[int, Any], place: Place) -> Running[Any]:
@@ -124,6 +125,7 @@ class Team:
                     child.over = True
                     ahead.children.pop(child.key, None)
                     hand.forget(child)
+                    self.cut = False
                     raise failed.box.pop()
                 self.fetch(child)
 
@@ -131,6 +133,7 @@ class Team:
         """Wait for some outcomes and take them in."""
         if self.failure is not None:
             failure, self.failure, self.over = self.failure, None, True
+            self.cut = False
             raise failure
         if self.over:
             child.over = True
@@ -143,6 +146,7 @@ class Team:
             for ahead in self.muxes:
                 for one in ahead.children.values():
                     one.let_go()
+            self.cut = False
             raise RuntimeError(SHUT)
 
     def end(self, child: Remote[Any]) -> None:

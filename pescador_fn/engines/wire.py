@@ -104,10 +104,9 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
         at += length
         return view[at - length : at]
 
-    def fetch(refs: list[Any]) -> Any:
+    def fetch(refs: list[Any]) -> list[Any]:
         # All are taken before anything is unpickled, so that an item that fails leaves the others in their places.
-        buffers: list[Any] = [bytearray(take(ref)) if isinstance(ref, int) else slabs.lend(Ref(*ref)) for ref in refs]
-        return pickle.loads(buffers[0], buffers=buffers[1:])
+        return [bytearray(take(ref)) if isinstance(ref, int) else slabs.lend(Ref(*ref)) for ref in refs]
 
     def add(item: Any) -> None:
         if found and isinstance(found[-1], list):
@@ -118,14 +117,15 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
     for run in runs:
         if run[0] == ITEM:
             for refs in run[1]:
+                buffers = fetch(refs)  # what this raises is no fault of the item's
                 try:
-                    add(fetch(refs))
+                    add(pickle.loads(buffers[0], buffers=buffers[1:]))
                 except Exception as error:
                     late = WorkerError(f"parallel: an item does not unpickle where it arrives: {show(error, 200)}")
                     late.__cause__ = error
                     found.append(Raised(late))
         elif run[0] == ERROR:
-            found.append(Raised(_error(run[1], run[2], run[3], fetch)))
+            found.append(Raised(_error(fetch(run[1] or []), run[2], run[3])))
         else:
             _, schema, n, lengths, placed = run
             large = ([slabs.lend(Ref(*ref)) for ref in refs] for refs in placed)
@@ -133,12 +133,15 @@ def unpack(runs: list[Any], body: bytes, slabs: Lender) -> list[Outcome]:
     return found
 
 
-def _error(refs: list[Any] | None, text: str, shown: str, fetch: Callable[[list[Any]], Any]) -> BaseException:
+_set_cause = BaseException.__dict__["__cause__"].__set__  # whatever the error's own class makes of attributes
+
+
+def _error(buffers: list[Any], text: str, shown: str) -> BaseException:
     """An error as itself, or a `WorkerError` that tells of it; the remote traceback is the cause."""
     error: Any = None
-    if refs:
+    if buffers:
         try:
-            error = fetch(refs)
+            error = pickle.loads(buffers[0], buffers=buffers[1:])
         except Exception:
             error = None
     if not isinstance(error, BaseException):
@@ -146,5 +149,5 @@ def _error(refs: list[Any] | None, text: str, shown: str, fetch: Callable[[list[
             f"parallel: {shown} was raised in the worker and does not pickle; its traceback is the cause"
         )
     found: BaseException = error
-    found.__cause__ = RemoteTraceback(text)
+    _set_cause(found, RemoteTraceback(text))
     return found
