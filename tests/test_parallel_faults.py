@@ -989,6 +989,23 @@ def test_a_message_to_a_dead_worker_does_not_block():
     assert took.seconds < 0.5
 
 
+@pytest.mark.parametrize("portable", [False, True], ids=["linux", "portable"])
+@pytest.mark.parametrize("closed", [(0,), (0, 1, 2)], ids=["input", "all"])
+def test_a_program_without_standard_files(closed, portable):
+    program = program_of(f"""
+import os
+for fd in {closed}:
+    os.close(fd)
+from pescador_fn import parallel, round_robin_mux
+from pescador_fn.engines import launch
+launch.portable = {portable}
+assert list(parallel(range(3).__iter__)()) == [0, 1, 2]
+assert list(parallel(round_robin_mux([range(2).__iter__] * 3), 2)()) == [0, 0, 0, 1, 1, 1]
+""")
+    assert program.communicate(timeout=30) == ("", "")
+    assert program.returncode == 0
+
+
 def test_the_cause_is_unknown_where_children_are_ignored():
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:

@@ -81,7 +81,9 @@ class Worker:
         portable = launch.portable
         read, self.pipe = os.pipe()
         try:
-            self.memory = anonymous_file(portable)
+            read = launch.apart(read)
+            self.pipe = launch.apart(self.pipe)
+            self.memory = launch.apart(anonymous_file(portable))
             self.control: Control = Control(self.memory)
             self.reader: Reader = Reader(self.memory)
             self.birth = launch.Birth(self.memory, read)

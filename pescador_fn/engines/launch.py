@@ -30,7 +30,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Birth", "Settings", "bound_to", "importing", "portable", "settings", "start", "tell"]
+__all__ = ["Birth", "Settings", "apart", "bound_to", "importing", "portable", "settings", "start", "tell"]
 
 portable: bool = sys.platform != "linux"  # whether to do without what only Linux has; the tests force it
 importing: bool = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
@@ -80,6 +80,15 @@ def settings() -> Settings:
     except OSError:  # it has been removed
         folder = None
     return sys.executable, tuple(sys.path), folder, dict(os.environ), portable
+
+
+def apart(fd: int) -> int:
+    """A descriptor, moved where it is in nobody's way: where standard input is closed, the next one has its number."""
+    if fd > 2:
+        return fd
+    moved: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 def start(memory: int, pipe: int) -> subprocess.Popen[bytes]:
