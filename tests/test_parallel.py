@@ -1,5 +1,6 @@
 """Work elsewhere: equal items in the same order, wherever they are made, and nothing left behind."""
 
+import gc
 import itertools
 import os
 import re
@@ -9,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections import deque
+from collections import deque, namedtuple
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +213,78 @@ def test_classes_and_functions_that_only_this_module_has():
     with pytest.raises(LocalError) as found:
         next(stream)
     assert type(found.value.args[0]) is Local
+
+
+def makes_classes(k=0):
+    """Classes that there are while this runs, and in no other process."""
+
+    class Base:
+        def __init__(self, value):
+            self.value = value
+
+    class Row(Base):
+        def next(self):
+            return type(self)(self.value + 1)
+
+    pair = namedtuple("pair", ["first", "value"])
+    for i in range(40):
+        yield [Row(i), pair(k, i), Base(i)][i % 3] if i % 4 else i
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_classes_that_a_stream_makes_arrive_though_they_were_let_go(n_workers):
+    with parallel(round_robin_mux([makes_classes, lambda: makes_classes(1)]), n_workers)() as stream:
+        found = []
+        for item in stream:
+            found.append(getattr(item, "value", item))
+            del item
+            gc.collect()
+    assert found == [i for i in range(40) for _ in range(2)]
+
+
+def test_items_that_are_held_have_one_class():
+    held = [item for item in parallel(makes_classes)() if not isinstance(item, int)]
+    assert len({type(item) for item in held}) == 3
+    pair, base, row = held[:3]
+    assert (pair.value, base.value, row.next().value) == (1, 2, 4)
+    assert isinstance(row, type(base))
+
+
+def test_a_class_whose_first_item_does_not_pickle():
+    def rows():
+        class Row:
+            def __init__(self, value):
+                self.value = value
+
+        yield Row(0), threading.Lock()
+        yield Row(1)
+        yield Row(2)
+
+    failed, one, two = outcomes(parallel(rows)())
+    assert isinstance(failed, WorkerError)
+    assert (one.value, two.value, type(one)) == (1, 2, type(two))
+
+
+def test_what_the_consumer_makes_of_a_class_stays():
+    """Of one that the factory brings, and of one that its stream makes."""
+
+    class Brought:
+        seen = 0
+
+    def rows():
+        class Made:
+            seen = 0
+
+        for _ in range(30):
+            yield Brought(), Made()
+
+    with parallel(rows)() as stream:
+        brought, made = next(stream)
+        assert type(brought) is Brought
+        Brought.seen = type(made).seen = 1
+        for one, other in stream:
+            assert (one.seen, other.seen) == (1, 1)
+            assert type(other) is type(made)
 
 
 def test_a_source_that_calls_itself():

@@ -11,7 +11,7 @@ import numpy as np
 
 from pescador_fn.engines.columns import SMALL, Row, Schema, Signature, array_over, signature
 from pescador_fn.engines.copying import copy
-from pescador_fn.engines.pickling import with_slots
+from pescador_fn.engines.pickling import came, numbered, with_slots
 from pescador_fn.engines.slabs import Ref
 from pescador_fn.errors import show
 
@@ -48,12 +48,11 @@ class _Packed:
                 return np.empty, (obj.shape, obj.dtype)
             return self.encoder.array(obj)
         if issubclass(kind, type):
-            from cloudpickle import cloudpickle
-
-            known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(obj)
-            if known is not None:
-                # The consumer's own class. Sent by value it would overwrite what that class holds by now.
-                return _tracked, (known, obj.__qualname__)
+            number = numbered().get(obj)
+            if number in came:
+                return _theirs(number, obj)
+            if number is not None:
+                return _met, (number, self.encoder.made_here(number, obj))
         return NotImplemented
 
 
@@ -62,12 +61,28 @@ class _Quick(pickle.Pickler, _Packed):
         return self.reduce(obj)
 
 
-def _tracked(known: str, name: str) -> type:
+def _theirs(number: str, kind: type) -> Any:
+    """How the consumer's own class is pickled: sent by value it would overwrite what that class holds by now."""
+    return _tracked, (number, kind.__qualname__)
+
+
+def _found(number: str) -> type | None:
     from cloudpickle import cloudpickle
 
-    found: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(known)
+    found: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)
+    return found
+
+
+def _tracked(number: str, name: str) -> type:
+    found = _found(number)
     if found is None:
         raise LookupError(f"the class {name} does not exist any more in the process that receives its instances")
+    return found
+
+
+def _met(number: str, pickled: bytes) -> type:
+    """A class that was made where its instances come from, made here again unless it is still there."""
+    found: type = _found(number) or pickle.loads(pickled)
     return found
 
 
@@ -86,6 +101,7 @@ class Encoder:
         self.by_value: bool = False  # whether an item has needed cloudpickle
         self.refs: list[Any] = []  # of the item in hand: a `Ref`, or the bytes of a small buffer
         self.placed: bool = False
+        self.classes: dict[str, bytes] = {}  # that were made here and have been sent, pickled
 
     def row(self, item: Any) -> Row:
         """The row of an item, which may change afterwards.
@@ -147,6 +163,15 @@ class Encoder:
         inline = 64 + sum(len(ref) for ref in refs if not isinstance(ref, Ref))
         return [kind, sum(map(length, refs)) + 64, refs, inline]
 
+    def made_here(self, number: str, kind: type) -> bytes:
+        """A class that the consumer may have let go of, or never got: all of it, pickled once."""
+        pickled = self.classes.get(number)
+        if pickled is None:
+            file = io.BytesIO()
+            _whole_pickler()(file, 5).dump(kind)
+            pickled = self.classes[number] = file.getvalue()
+        return pickled
+
     def array(self, obj: NDArray[Any]) -> Any:
         """How an array is pickled: its bytes elsewhere, and writable on arrival whatever it was."""
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
@@ -204,6 +229,24 @@ def _slow_pickler() -> Any:
 
         _slow = Slow
     return _slow
+
+
+_whole: Any = None
+
+
+def _whole_pickler() -> Any:
+    """Cloudpickle's pickler, for a class by itself."""
+    global _whole  # as above
+    if _whole is None:
+        import cloudpickle
+
+        class Whole(cloudpickle.Pickler):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                number = numbered().get(obj) if isinstance(obj, type) else None
+                return _theirs(number, obj) if number in came else with_slots(obj, super().reducer_override(obj))
+
+        _whole = Whole
+    return _whole
 
 
 def raised(encoder: Encoder, error: BaseException) -> Row:

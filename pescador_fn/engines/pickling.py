@@ -1,4 +1,7 @@
-"""How a factory is sent: by cloudpickle, with what it refers to, once."""
+"""How a factory is sent: by cloudpickle, with what it refers to, once; and which classes came with one.
+
+Cloudpickle numbers the classes that it sends by value, and knows them again by their numbers for as long as they live.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import copyreg
 import io
 import mmap
 import os
+import pickle
 import sys
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -16,9 +20,25 @@ from pescador_fn.legible import named
 from pescador_fn.shape import Lifted
 from pescador_fn.sources import SourceFunction
 
-__all__ = ["dump", "with_slots"]
+__all__ = ["came", "dump", "load", "numbered", "with_slots"]
+
+came: set[str] = set()  # the numbers of the classes that came with a factory
 
 _pickler: Any = None
+
+
+def numbered() -> Any:
+    """The numbers of the classes that have one."""
+    module = sys.modules.get("cloudpickle.cloudpickle")  # imported by then: it gives the numbers
+    return {} if module is None else module._DYNAMIC_CLASS_TRACKER_BY_CLASS
+
+
+def load(pickled: bytes) -> Any:
+    """What `dump` has pickled, where it arrives."""
+    before = set(numbered().values())
+    found = pickle.loads(pickled)
+    came.update(set(numbered().values()) - before)
+    return found
 
 
 def dump(factory: Any, place: Any) -> bytes:

@@ -27,6 +27,7 @@ from pescador_fn.engines.encoder import Encoder, raised
 from pescador_fn.engines.line import Line
 from pescador_fn.engines.notes import Note, Pace, stand
 from pescador_fn.engines.outbox import SINGLE, Outbox, unpicklable
+from pescador_fn.engines.pickling import load
 from pescador_fn.engines.sharing import Sharing
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.split import units
@@ -123,7 +124,7 @@ class Worker(Line):
 def _load(pickled: bytes) -> Any:
     launch.importing = True
     try:
-        return pickle.loads(pickled)
+        return load(pickled)
     finally:
         launch.importing = False
 
