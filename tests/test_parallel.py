@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import venv
 from collections import deque, namedtuple
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -503,6 +504,55 @@ def test_a_worker_whose_modules_have_changed_is_not_used(monkeypatch, tmp_path):
     module.write_text("def one(): yield 'another'\n")
     assert list(built()) == ["another"]
     del sys.modules["changing_module"]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
+def test_a_module_that_changes_while_a_stream_is_open(late, n_workers, monkeypatch, tmp_path):
+    """It is imported before that, where the factory is loaded or by the stream itself."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = tmp_path / "open_module.py"
+    module.write_text("def one(): yield from ['first'] * 100\n")
+    if late:
+
+        def one():
+            import open_module
+
+            yield from open_module.one()
+    else:
+        from open_module import one
+
+    built = parallel(chain_mux([one]), n_workers)
+    with built() as stream:
+        assert next(stream) == "first"
+        module.write_text("def one(): yield 'another'\n")
+    assert list(built()) == ["another"]
+    sys.modules.pop("open_module", None)
+
+
+BESIDE = """
+import sys
+from pathlib import Path
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.prefix + "_code")
+module = Path(sys.path[0], "beside_module.py")
+module.write_text("def one(): yield 'first'")
+from beside_module import one
+from pescador_fn import parallel
+assert list(parallel(one)()) == ["first"]
+module.write_text("def one(): yield 'another'")
+assert list(parallel(one)()) == ["another"]
+"""
+
+
+def test_a_folder_whose_name_begins_as_that_of_the_environment(tmp_path):
+    venv.create(tmp_path / "env")
+    (tmp_path / "env_code").mkdir()
+    places = [str(ROOT), *filter(os.path.isdir, sys.path)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(places))
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-c", BESIDE], env=environment, check=True, timeout=60)
 
 
 def test_workers_are_like_their_parent(monkeypatch, tmp_path):

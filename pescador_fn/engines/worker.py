@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_INSTALLED = tuple(os.path.join(prefix, "") for prefix in (sys.prefix, sys.base_prefix))
+
 
 class Worker(Line):
     """What the process does."""
@@ -50,6 +53,7 @@ class Worker(Line):
     def __init__(self, told: dict[str, Any]) -> None:
         super().__init__(told)
         self.stamps: dict[str, tuple[int, int]] = {}
+        self.looked: int = time.time_ns()  # when the modules were last looked at
 
     def serve(self) -> None:
         """Run streams until told to leave."""
@@ -72,7 +76,7 @@ class Worker(Line):
         running: Running[Any] | None = None
         self.control.words[3] = 0
         try:
-            running = begin(*_load(factory))
+            running = begin(*self._load(factory))
             running = stand(running, snapshot)
             items = iter(running)
         except BaseException as error:
@@ -91,7 +95,7 @@ class Worker(Line):
         """Run the streams of split muxes, as the parent tells."""
         number, max_bytes, held = pickle.loads(head)
         try:
-            muxes = dict(units(_load(factory)[0]))
+            muxes = dict(units(self._load(factory)[0]))
         except BaseException as error:
             runs, body = pack([raised(Encoder(self.slabs), error)])
             self.send(number, "failed", runs, (None, self._stamps()), body)
@@ -109,24 +113,29 @@ class Worker(Line):
         return pack([raised(Encoder(self.slabs), error)])
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
-        """The user's modules that are loaded here, as they are on disk: a change makes this worker stale."""
+        """The user's modules that are loaded here, as they were on disk: a change makes this worker stale."""
+        now = time.time_ns()
         for module in list(sys.modules.values()):
             path = getattr(module, "__file__", None)
-            if path and path not in self.stamps and not path.startswith((sys.prefix, sys.base_prefix)):
+            if path and path not in self.stamps and not path.startswith(_INSTALLED):
                 try:
                     found = os.stat(path)
                 except OSError:
                     continue
-                self.stamps[path] = found.st_mtime_ns, found.st_size
+                # One that has changed since the last look may have been imported before that: no stamp is the same.
+                changed = max(found.st_mtime_ns, found.st_ctime_ns) > self.looked
+                self.stamps[path] = (-1, -1) if changed else (found.st_mtime_ns, found.st_size)
+        self.looked = now
         return self.stamps
 
-
-def _load(pickled: bytes) -> Any:
-    launch.importing = True
-    try:
-        return load(pickled)
-    finally:
-        launch.importing = False
+    def _load(self, pickled: bytes) -> Any:
+        self.looked = time.time_ns()
+        launch.importing = True
+        try:
+            return load(pickled)
+        finally:
+            launch.importing = False
+            self._stamps()  # soon: what is imported here may be edited while the stream is open
 
 
 def _close(running: Running[Any] | Crew | None) -> BaseException | None:
