@@ -4,6 +4,10 @@ What runs has two halves. A ``Running`` is the state: where it stands, what is o
 iterators that move items from that state on, and can be laid again. The plumbing holds the state; the state never
 holds its own plumbing, so that dropping a stream frees it, and closes everything below it, at once.
 
+A signal may come wherever Python looks for one: where a function is entered, after a call, and at the end of a loop's
+turn. So what changes a state is worked out first, and then set at once, in steps without a call; where a signal comes
+between, nothing has been done, and the next pull does it.
+
     Stream ── plumbing ──▶ Running ──▶ its children's plumbing ──▶ their Running … ──▶ the user's iterators
 """
 
@@ -66,21 +70,22 @@ class Running(Generic[T]):
     whole: bool = False  # whether `more` has nothing half done at any moment when a signal may come: it is called again
 
     def __init__(self) -> None:
-        # Whether own code is changing the state: a signal that comes just then leaves it half changed. The mark is
-        # taken off where a user's code is called, which may well be interrupted.
+        # Whether own code is changing the state: a signal that comes just then leaves it half changed, unless it is
+        # `whole`. The mark is taken off where a user's code is called, which may well be interrupted.
         self.cut: bool = False
 
     def refill(self, *plumbing: Any) -> Iterator[T] | None:
         """More plumbing; ``None`` at the end. It is given what it needs of plumbing that the state must not hold."""
         if self.cut:
             return self.broken()
-        self.cut = not self.whole
+        self.cut = True
         try:
             items = self.more(*plumbing)
         except Exception as error:
             self.cut = False
             return raising(error)
         except BaseException as error:
+            self.cut = not self.whole
             return raising(error)
         self.cut = False
         return items

@@ -137,9 +137,10 @@ class Ahead:
             self.stale, self.seen = False, self.drawn
             self.counts, self.held = {}, {}
         assert self.sight is not None
-        self.team.cut = False  # a function of the user's may be called, for weights
+        # A function of the user's may be called, for weights; what a signal cuts short is foreseen anew.
+        self.team.cut, self.stale = False, True
         found = list(islice(self.sight, self.drawn + self.span - self.seen))
-        self.team.cut = True
+        self.team.cut, self.stale = True, False
         self.seen += len(found)
         if self.seen < self.drawn + self.span:
             self.stale = True  # nothing more can be known now
