@@ -61,7 +61,7 @@ class ByWeight(Activations[T]):
         self.called: bool = False  # whether a draw that is to be made again has called the stream already
         self.calm: bool = False  # whether no stream has changed in this block
         self.known: bool = False  # whether it holds slots
-        self.renewed: tuple[int, int, int] | None = None  # what `renew` is at: the draw, the slot, the table's version
+        self.renewed: tuple[int, int, bool] | None = None  # what `renew` is at: draw, slot, whether the draw is its own
 
     def __iter__(self) -> Iterator[T]:
         self.reopen()
@@ -138,12 +138,14 @@ class ByWeight(Activations[T]):
         """Let the next stream into a slot that had nothing to give."""
         schedule, table, before = self.schedule, self.table, self.active[slot]
         draw, spent = self.following - self.left(), True
-        self.renewed = draw, slot, table.version
         if before is None:
             waiting = schedule.placed(slot)
+            self.renewed = draw, slot, waiting is not None
             found = schedule.enter(slot, draw) if slot in schedule.open_slots else None
+            schedule.first[slot] = found  # until it is open
             spent = found is None or found is not waiting
         else:
+            self.renewed = draw, slot, False
             found, calls, owner, running = before
             if running is not None and not running.done and calls.__length_hint__():
                 self.active[slot] = found, repeat(iter(running), calls.__length_hint__()), owner, running
@@ -156,9 +158,10 @@ class ByWeight(Activations[T]):
             if owner is not None:
                 owner.close()
             found = schedule.replace(slot, draw)
-        schedule.first[slot] = found  # until it is open
         if spent:
-            self.spend(draw, slot)
+            self.calm = False  # as `spend` does, without its call
+            if found is None or self.known or not table.sums[-1]:
+                self.changed(draw)
         if found is not None:
             stream, number, quota = found
             try:
@@ -199,11 +202,12 @@ class ByWeight(Activations[T]):
         renewed, self.renewed = self.renewed, None
         if isinstance(error, Exception):
             return
-        draw, slot, version = renewed or (self.following - self.left(), -1, -1)
+        draw, slot, own = renewed or (self.following - self.left(), -1, True)
         schedule = self.schedule
-        if renewed and (self.table.version != version or slot not in schedule.open_slots):
-            if schedule.first[slot] is None and slot in schedule.open_slots:
-                schedule.first[slot] = schedule.replace(slot, draw)  # which had been begun
+        shutting = not own and not schedule.function and schedule.slot_streams[slot] < 0 and slot in schedule.open_slots
+        if shutting:
+            schedule.replace(slot, draw)  # again, to its end
+        if not own and (slot not in schedule.open_slots or schedule.placed(slot)):
             self.spend(draw, slot)
         else:
             self.called = renewed is None or self.active[slot] is not None

@@ -143,9 +143,12 @@ class ExhaustiveByWeight(Exhaustive):
         if self.function:
             self.reread(draw)
         for found in self.candidates:
-            self.first[slot] = found  # until it is in the table, where a signal may come between
-            self._enter(slot, found[0])
-            self.first[slot] = None
+            self.first[slot] = found  # until it is open: a signal may come between
+            stream = found[0]  # as `_put` does, without its call
+            self.open_weights.put(slot, self.weights.item(stream))
+            self.slot_streams[slot] = stream
+            if self.function:
+                self.started[stream] = None
             return found
         if self.lay_more():
             return self.replace(slot, draw)
@@ -167,10 +170,10 @@ class ExhaustiveByWeight(Exhaustive):
     def enter(self, slot: int, draw: int) -> Activation | None:
         found = self.first[slot]
         if found is not None and not self.placed(slot):
-            self._enter(slot, found[0])
+            self._put(slot, found[0])
         return super().enter(slot, draw)
 
-    def _enter(self, slot: int, stream: int) -> None:
+    def _put(self, slot: int, stream: int) -> None:
         self.open_weights.put(slot, self.weights.item(stream))
         self.slot_streams[slot] = stream
         if self.function:

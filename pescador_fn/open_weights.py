@@ -27,7 +27,7 @@ class OpenWeights:
     weight is in holes. That depends on what has come and gone alone, so that draws are the same in blocks of any size.
     """
 
-    __slots__ = ("arrays", "end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "version", "weights")
+    __slots__ = ("arrays", "end", "gone", "hole", "holes", "in_order", "places", "slots", "sums", "tail", "weights")
 
     def __init__(self, n_slots: int) -> None:
         self.end: int = n_slots  # the slot of what lies beyond the sums
@@ -38,7 +38,7 @@ class OpenWeights:
         self.slots: list[int] = [self.hole, self.end]
         self.holes: dict[int, float] = {}  # their places and weights
         self.gone: float = 0.0  # the sum of these
-        self.version: int = 0  # how often a stream has come or gone
+        self.tail: tuple[int] = (n_slots,)
         self.arrays: tuple[Any, Any] | None = None  # the sums and the slots, until they change
         self.in_order: tuple[list[int], list[int]] = [self.hole, *range(n_slots + 1)], [*range(1, n_slots + 1)]
 
@@ -55,37 +55,32 @@ class OpenWeights:
 
     def put(self, slot: int, weight: float) -> None:
         """Let a stream into a slot, whose last one goes; a weight of 0 leaves it empty."""
-        sums, slots, weights, place = self.sums, self.slots, self.weights, self.places[slot]
-        before, total, length = weights[slot], sums[-1] + weight, len(sums)
+        sums, weights, places = self.sums, self.weights, self.places
+        place, before, total = places[slot], weights[slot], sums[-1] + weight
         gone = self.gone + before if place else self.gone
-        anew = None
         if gone > HOLES * total:
             others = weights.copy()
             others[slot] = weight
-            anew = [*accumulate(others, initial=0.0)]
+            return self.add_up(others)
+        slots, length = self.slots, len(sums)
         # At once, without a call: Python looks for signals there.
-        self.arrays = None
-        self.version += 1
-        weights[slot] = weight
-        if anew is not None:
-            sums[:] = anew
-            slots[:], self.places[:] = self.in_order
-            self.holes, self.gone = {}, 0.0
-            return
+        self.arrays, weights[slot] = None, weight
         if place:
             slots[place] = self.hole
-            self.holes[place] = before
-            self.gone = gone
-        self.places[slot] = length if weight else 0
+            self.holes[place], self.gone = before, gone
         if weight:
+            places[slot] = length
             slots[-1] = slot
-            slots += [self.end]
-            sums += [total]
+            slots += self.tail
+            sums += (total,)
+        else:
+            places[slot] = 0
 
-    def add_up(self) -> None:
-        """Make the sums anew, without holes; an empty slot takes no room in them."""
-        anew = [*accumulate(self.weights, initial=0.0)]
-        self.sums[:] = anew
+    def add_up(self, weights: list[float] | None = None) -> None:
+        """Make the sums anew, without holes, of other weights if any; an empty slot takes no room in them."""
+        weights = self.weights if weights is None else weights
+        anew = [*accumulate(weights, initial=0.0)]
+        self.sums[:], self.weights[:] = anew, weights
         self.slots[:], self.places[:] = self.in_order
         self.holes, self.gone, self.arrays = {}, 0.0, None
 

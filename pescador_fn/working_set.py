@@ -118,13 +118,13 @@ class WorkingSet(Activations[T]):
             else:
                 if slot < 0:
                     return
-                draw = -1
+                before, draw = active[slot], -1
+                if before is None and slot not in open_slots:
+                    continue  # no stream takes it any more, and the draw is spent
                 try:
                     draw = following - left()
-                    before, found = active[slot], None
                     if before is None:
-                        if slot in open_slots:
-                            found = schedule.enter(slot, draw)
+                        found = schedule.enter(slot, draw)
                     else:
                         found, calls, owner, running = before
                         if running is not None and not running.done and calls.__length_hint__():
@@ -143,7 +143,7 @@ class WorkingSet(Activations[T]):
                                 break
                         else:
                             found = schedule.replace(slot, draw)
-                    if found is None:  # no stream takes the slot any more, and the draw is spent
+                    if found is None:
                         if open_slots and version == schedule.version:
                             continue
                         self.again(draw)

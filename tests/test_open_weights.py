@@ -37,7 +37,7 @@ def room(table):
 
 
 def content(table):
-    return [getattr(table, name) for name in OpenWeights.__slots__ if name != "version"]
+    return [getattr(table, name) for name in OpenWeights.__slots__]
 
 
 @given(PUTS)
