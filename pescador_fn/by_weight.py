@@ -50,7 +50,7 @@ class ByWeight(Activations[T]):
     __slots__ = ("called", "calm", "known", "renewed", "table")
 
     whole = True
-    cut: bool
+    blocks: int
     draw: int
     following: int
     schedule: ExhaustiveByWeight

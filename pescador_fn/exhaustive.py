@@ -89,6 +89,7 @@ class ExhaustiveByWeight(Exhaustive):
 
     __slots__ = ("open_weights", "read", "skipped", "slot_streams", "started", "weights")
 
+    cut: bool
     order: Any
     taken: int
 

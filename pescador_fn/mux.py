@@ -18,7 +18,7 @@ from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pescador_fn.state import Loader, Saver
 
@@ -51,8 +51,11 @@ class Shuffled(Open[T]):
         "words",
     )
 
-    cut: bool
+    blocks: int
+    calm: bool
     ended: bool
+    indices: Callable[[], list[int]] | None
+    items: Iterator[T]
     laid: bool
     unseen: bool
     node: Any

@@ -77,6 +77,7 @@ class SingleActive(Schedule):
         "u",
     )
 
+    cut: bool
     version: int
 
     def __init__(self, node: Node[Any], place: Place) -> None:

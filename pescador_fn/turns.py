@@ -16,7 +16,7 @@ from pescador_fn.running import EMPTY, close_all
 from pescador_fn.seeds import Place, check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pescador_fn.state import Loader, Saver
 
@@ -30,8 +30,11 @@ class RoundRobin(Open[T]):
 
     __slots__ = ("at", "barren", "gave", "gone", "mode", "number", "place", "ring", "rounds", "size")
 
-    cut: bool
+    blocks: int
+    calm: bool
     ended: bool
+    indices: Callable[[], list[int]] | None
+    items: Iterator[T]
     laid: bool
     unseen: bool
     node: Any

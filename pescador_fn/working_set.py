@@ -48,7 +48,7 @@ class WorkingSet(Activations[T]):
     __slots__ = ("counts", "forced", "opened", "version")
 
     whole = True
-    cut: bool
+    blocks: int
     draw: int
     following: int
     size: int
