@@ -190,6 +190,8 @@ class ByWeight(Activations[T]):
     @property
     def torn(self) -> bool:
         schedule = self.schedule
+        if self.ended:
+            return False
         shutting = not schedule.function and any(schedule.slot_streams[slot] < 0 for slot in schedule.open_slots)
         return (
             self.called

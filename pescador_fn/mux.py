@@ -105,8 +105,9 @@ class Shuffled(Open[T]):
             self.failed_at = left
             raise
         if mended:
-            self.unseen = False
+            self.laid, self.unseen = True, False
             self.seek(position)
+            self.laid = False
         elif self.on_exhausted == "drop" or self.slots.barren(index):
             self._drop(index, position)
         elif self.on_exhausted == "restart":

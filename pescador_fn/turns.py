@@ -71,8 +71,9 @@ class RoundRobin(Open[T]):
         if index in self.gone:
             return self.items
         if self.mended(index, position):
-            self.unseen = False
+            self.laid, self.unseen = True, False
             self.seek(position)
+            self.laid = False
             return self.items
         barren, last, end = self.slots.barren(index), len(self.gone) + 1 == len(self.ring), len(self.block) - 1
         owner = self.slots.shut(index, EMPTY)

@@ -83,6 +83,8 @@ class WorkingSet(Activations[T]):
 
     @property
     def torn(self) -> bool:
+        if self.ended:
+            return False
         changed = self.version != self.schedule.version
         return (self.redrawn and changed) or (self.forced and self.left() == len(self.block))
 

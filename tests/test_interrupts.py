@@ -27,7 +27,6 @@ from pescador_fn import (
     shuffled_mux,
     skip,
     stochastic_mux,
-    take,
     unbatch,
 )
 from pescador_fn import cache as cached
@@ -124,9 +123,7 @@ DRAWN = {
     "cache": cached(partial(some, 0, 10**9), 10, seed=0),
     "cycle": cycle(partial(some, 0, 3)),
     "cycle, counted": cycle(partial(some, 0, 3), 35),
-    "map, filter, skip, take": take(
-        skip(filter_items(map_items(LONG[0], lambda item: item[1]), lambda i: i % 2), 2), 30
-    ),
+    "map, filter, skip": skip(filter_items(map_items(LONG[0], lambda item: item[1]), lambda i: i % 2), 2),
     "unbatch": unbatch(lambda: ({"x": np.arange(3) + k} for k in count())),
     "batch": batch(LONG[0], 3),
 }
