@@ -232,7 +232,9 @@ class ByWeight(Activations[T]):
         """Take note that other streams are open after a draw."""
         if self.known:
             self.following, self.size = draw + 1, min(CALM, drawing.block_sizes[1])
-            self.lay([], self.table.end)  # the rest is drawn anew, by the weights of now
+            self.blocks += 1
+            self.block[:] = [self.table.end]  # the rest is drawn anew, by the weights of now
+            self.seek(0)
         if not self.schedule.open_slots:
             self.close()
         else:

@@ -29,10 +29,6 @@ class Counts:
         self.sums: Any = None
         self.since: Any = None  # the draw at which the stream of each slot was opened again
 
-    def lay(self, block: Any, numbers: Any) -> None:
-        """Begin a block."""
-        self.block, self.numbers = block, numbers
-
     def count(self, drawn: int) -> None:
         """Count the first draws of the block, and leave the others out; to do so again changes nothing."""
         block, _, began = self.before

@@ -60,13 +60,6 @@ class Loop(Running[T]):
         """How many draws of the block are done, the one after its last among them."""
         return len(self.block) - self.left()
 
-    def lay(self, indices: list[Any], end: Any = -1) -> None:
-        """Begin a block; ``end`` comes after its last draw, and is an empty slot."""
-        indices.append(end)
-        self.blocks += 1
-        self.block[:] = indices
-        self.seek(0)
-
     def moment(self, saver: Saver) -> Any:
         del saver  # no item comes from below without a draw
         return self.blocks, self.left()
