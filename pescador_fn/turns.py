@@ -108,11 +108,15 @@ class RoundRobin(Open[T]):
         size = min(self.size * 4, drawing.block_sizes[1])
         row, slots = self.slots.row, self.slots
         by: Any = None
-        block: list[Any] = [*indices * rounds, -1]
+        block: list[Any]
         items = self.by_index
         if self.calm and row is not None:
             by, items = partial(mul, indices, rounds), map(next, self.index)
-            block = [*[row[index] for index in indices] * rounds, EMPTY]
+            block = [row[index] for index in indices] * rounds
+            block.append(EMPTY)
+        else:
+            block = indices * rounds
+            block.append(-1)
         # At once, without a call: Python looks for signals there.
         self.at, self.size, slots.fresh = at, size, -1
         self.indices, self.items, self.calm, self.unseen = by, items, True, False
