@@ -43,7 +43,7 @@ class _Batched(Stage[Any]):
         return map(self.gather, repeat(iter(self.upstream)))
 
     def gather(self, items: Iterator[Any]) -> Any:
-        rows = self.rows
+        rows, collate = self.rows, self.collate
         try:
             if not self.over:
                 rows.extend(islice(items, self.size - len(rows)))
@@ -51,12 +51,13 @@ class _Batched(Stage[Any]):
                 self.over = True
                 if not (self.partial and rows):
                     raise StopIteration
+            form = collate.form
             try:
-                made = self.collate.form(rows)
+                made = form(rows)
             except ODD:
                 made = None
             if made is None:
-                made = self.collate(rows)
+                made = collate(rows)
         except Exception:
             rows.clear()  # an exception costs its batch; a signal does not
             raise

@@ -4,19 +4,21 @@ The form of a row is its keys, and the kind of what is under each. It is told fr
 that follow. Rows that are not of it are left to `collate`, which says what is wrong with them or makes a batch all the
 same: what a form makes is what `collate` would make. That of ``{"x": an array of one dimension, "y": an integer}`` is
 
-    def form(rows):
+    def form(rows, type=type, len=len, ...):
         n = len(rows)
         if not ([*rows[0]] == ["x", "y"]): raise Misfit
         m = len(rows[0]["x"])
-        x = [part for row in rows if type(row) is dict and len(row) == 2 for part in [row["x"]]
-             if type(part) is ndarray and part.dtype is float64 and part.ndim == 1 and len(part) == m]
-        if not (len(x) == n): raise Misfit
-        y = [part for row in rows for part in [row["y"]] if type(part) is int]
-        if not (len(y) == n): raise Misfit
-        return {"x": ndarray((n, m), float64, bytearray().join(x)), "y": ndarray(n, int64, bytearray(pack[n](*y)))}
+        xs = []; ys = []
+        for row in rows:
+            if type(row) is dict and len(row) == 2:
+                x = row["x"]; y = row["y"]
+                if type(x) is ndarray and x.dtype is float64 and x.ndim == 1 and len(x) == m and type(y) is int:
+                    xs.append(x); ys.append(y)
+        if not (len(ys) == n): raise Misfit
+        return {"x": ndarray((n, m), float64, join(xs)), "y": ndarray(n, int64, bytearray(pack[n](*ys)))}
 
-What is under a key is gathered and looked at in one loop of plain steps, since as many loops in C are slower, and half
-of the time of a small batch goes into these looks.
+All rows are looked at in one loop of plain steps over local names, which is why all that it names is a default: as many
+loops in C are slower, and half of the time of a small batch goes into these looks.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -37,7 +39,7 @@ Rows = Sequence[Any]
 Reader = Callable[[Rows], Any]
 
 TRIES = 8  # forms that are learnt for one stream
-WIDEST = 256  # parts of a row
+WIDEST, DEEPEST = 256, 16  # parts of a row, and how many are inside one another
 
 
 class Misfit(ValueError):  # noqa: N818, as one says it
@@ -86,50 +88,35 @@ def form_of(row: Any) -> Reader:
     return _Writer().function(row)
 
 
-class _Place(NamedTuple):
-    """Where parts are: a list of rows, how these are looked at, and the key in each; without it, the rows are meant."""
-
-    rows: str
-    looks: str = ""
-    key: str = ""
-
-    @property
-    def first(self) -> str:
-        return f"{self.rows}[0][{self.key}]" if self.key else f"{self.rows}[0]"
-
-    def gathered(self, look: str) -> str:
-        """An expression for the list of the parts that a look does not leave out."""
-        look = look and f" if {look}"
-        if not self.key:
-            return f"[part for part in {self.rows}{look}]"
-        if not look:
-            return f"[row[{self.key}] for row in {self.rows}{self.looks}]"
-        return f"[part for row in {self.rows}{self.looks} for part in [row[{self.key}]]{look}]"
-
-
 class _Writer:
     """The lines of a function, and the objects that they name."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Any] = {"Misfit": Misfit, "ndarray": ndarray, "array": np.array, "collate": collate}
-        self.lines: list[str] = []
-        self.counts: list[str] = []  # of the columns that a look may have left parts out of, as is seen at the end
+        self.known: dict[str, Any] = dict(_KNOWN)
+        self.before: list[str] = []  # what is told from the first row
+        self.looks: list[list[str]] = []  # by depth: what is asked of the parts there,
+        self.takes: list[list[str]] = []  # and how those below are taken out of them, if so
+        self.columns: list[str] = []
+        self.after: list[str] = []
         self.makes: list[tuple[int, str]] = []  # how large it is, and the line that makes it
         self.parts: int = 0
 
     def function(self, row: Any) -> Reader:
-        made = self.batch(row, _Place("rows"))
-        if self.counts:
-            self.unless(" == ".join([*self.counts, "n"]))
+        made = self.batch(row, "p", "rows[0]", 0)
+        lines = ["n = len(rows)", *self.before, *(f"{column}s = []" for column in self.columns), "for p in rows:"]
+        indent = "    "
+        for looks, takes in zip(self.looks, self.takes, strict=True):
+            lines.append(f"{indent}if {' and '.join(looks) or True}:")
+            indent += "    "
+            lines += [indent + take for take in takes]
+        lines += [f"{indent}{column}s.append({column})" for column in self.columns]
         # What is large comes last, since nothing of all else is left in the caches after it.
         makes = [line for _, line in sorted(self.makes, key=lambda make: make[0])]
-        lines = ["def form(rows):", "n = len(rows)", *self.lines, *makes, f"return {made}"]
-        exec(_compiled("\n    ".join(lines)), self.known)
+        lines += [f"if not (len({self.columns[-1]}s) == n): raise Misfit", *self.after, *makes, f"return {made}"]
+        names = ", ".join(f"{name}={name}" for name in self.known)
+        exec(_compiled("\n    ".join([f"def form(rows, {names}):", *lines])), self.known)
         form: Reader = self.known.pop("form")  # no cycle is left
         return form
-
-    def unless(self, condition: str) -> None:
-        self.lines.append(f"if not ({condition}): raise Misfit")
 
     def knows(self, value: Any) -> str:
         """A name for an object."""
@@ -137,79 +124,83 @@ class _Writer:
         self.known[name] = value
         return name
 
-    def column(self, place: _Place, look: str = "") -> str:
-        """A name for the list of the parts that a look does not leave out."""
-        column = f"c{self.parts}"
-        self.lines.append(f"{column} = {place.gathered(look)}")
-        if place.looks:  # at once, since other rows are not even to be asked for other keys
-            self.unless(f"len({column}) == n")
-        elif look:
-            self.counts.append(f"len({column})")
-        return column
+    def column(self, part: str, depth: int, look: str = "") -> str:
+        """The list of the parts of one name; there is none where a look at a row is not true."""
+        self.columns.append(part)
+        if look:
+            self.looks[depth].append(look)
+        return f"{part}s"
 
-    def make(self, how: str, n_bytes: int = 0) -> str:
+    def make(self, part: str, how: str, n_bytes: int = 0) -> str:
         """A name for what is made of columns."""
-        made = f"v{self.parts}"
-        self.makes.append((n_bytes, f"{made} = {how}"))
-        return made
+        self.makes.append((n_bytes, f"{part}_made = {how}"))
+        return f"{part}_made"
 
-    def batch(self, part: Any, place: _Place) -> str:
-        """An expression for the batch of the parts that are like this one, at one place in all rows."""
+    def batch(self, part: Any, name: str, first: str, depth: int) -> str:
+        """An expression for the batch of the parts that are like this one, and are found where the first is."""
         self.parts += 1
-        if self.parts > WIDEST:
+        if self.parts > WIDEST or depth > DEEPEST:
             raise Misfit
+        if depth == len(self.looks):
+            self.looks.append([])
+            self.takes.append([])
         kind = type(part)
         if (kind is dict or kind is tuple) and part:
-            return self.rows(part, place)
+            return self.rows(part, name, first, depth)
         if kind is ndarray and part.flags.c_contiguous and part.dtype.isnative and part.dtype.kind in NUMBERS:
-            return self.arrays(part, place)
-        if not place.key:
+            return self.arrays(part, name, first, depth)
+        if not depth:
             raise Misfit
         if kind in (bool, int, float):
-            column, dtype = self.column(place, f"type(part) is {kind.__name__}"), np.dtype(kind)
+            column, dtype = self.column(name, depth, f"type({name}) is {kind.__name__}"), np.dtype(kind)
             packers = self.knows(_Packers(dtype.char))
-            return self.make(f"ndarray(n, {self.knows(dtype)}, bytearray({packers}[n](*{column})))")
+            return self.make(name, f"ndarray(n, {self.knows(dtype)}, bytearray({packers}[n](*{column})))")
         if kind is str:
-            column = self.column(place, "type(part) is str")
-            self.unless(f"'\\0' not in ''.join({column})")  # numpy leaves out those at the end
-            return self.make(f"array({column})")
+            column = self.column(name, depth, f"type({name}) is str")
+            self.after.append(f"if '\\0' in ''.join({column}): raise Misfit")  # numpy leaves out those at the end
+            return self.make(name, f"array({column})")
         if isinstance(part, np.generic) and part.dtype.kind in NUMBERS:
-            column = self.column(place, f"type(part) is {self.knows(kind)}")
-            return self.make(f"ndarray(n, {self.knows(part.dtype)}, bytearray().join({column}))")
-        return self.make(f"collate({self.column(place)}, None)")
+            column = self.column(name, depth, f"type({name}) is {self.knows(kind)}")
+            return self.make(name, f"ndarray(n, {self.knows(part.dtype)}, join({column}))")
+        return self.make(name, f"collate({self.column(name, depth)}, None)")
 
-    def rows(self, row: Any, place: _Place) -> str:
-        """Rows that hold others: with the first column under them, they are looked at themselves."""
-        rows, kind = self.column(place) if place.key else place.rows, type(row)
+    def rows(self, row: Any, name: str, first: str, depth: int) -> str:
+        """Rows that hold others, which are asked for only if they have the same number of them."""
+        kind, made = type(row), []
         keys = list(row) if kind is dict else range(len(row))
         # The order of the keys is the batch's.
-        self.unless(f"[*{rows}[0]] == {self.knows(keys)}" if kind is dict else f"type({rows}[0]) is tuple")
-        looks, made = f" if type(row) is {kind.__name__} and len(row) == {len(row)}", []
+        form = f"[*{first}] == {self.knows(keys)}" if kind is dict else f"type({first}) is tuple"
+        self.before.append(f"if not ({form}): raise Misfit")
+        self.looks[depth].append(f"type({name}) is {kind.__name__} and len({name}) == {len(row)}")
         for key in keys:
-            name = self.knows(key)
-            found = self.batch(row[key], _Place(rows, looks, name))
-            made.append(f"{name}: {found}" if kind is dict else f"{found},")
-            looks = ""
+            known, inner = self.knows(key), f"p{self.parts}"
+            self.takes[depth].append(f"{inner} = {name}[{known}]")
+            found = self.batch(row[key], inner, f"{first}[{known}]", depth + 1)
+            made.append(f"{known}: {found}" if kind is dict else f"{found},")
         return f"{{{', '.join(made)}}}" if kind is dict else f"({' '.join(made)})"
 
-    def arrays(self, part: Any, place: _Place) -> str:
+    def arrays(self, part: Any, name: str, first: str, depth: int) -> str:
         """Arrays, whose bytes are joined: no way of numpy's is as fast, but for those without dimensions."""
-        dtype, length = self.knows(part.dtype), f"m{self.parts}"
+        dtype, length = self.knows(part.dtype), f"{name}_length"
+        look = f"type({name}) is ndarray"
         if not part.ndim:
-            column = self.column(place, "type(part) is ndarray")
-            made = self.make(f"array({column})")
+            column = self.column(name, depth, look)
+            made = self.make(name, f"array({column})")
             self.makes.append((0, f"if not ({column}[0].dtype is {made}.dtype is {dtype}): raise Misfit"))
             return made
-        look = f"type(part) is ndarray and part.dtype is {dtype}"
+        look += f" and {name}.dtype is {dtype}"
         if part.ndim == 1:
-            self.lines.append(f"{length} = len({place.first})")
-            column = self.column(place, f"{look} and part.ndim == 1 and len(part) == {length}")
+            self.before.append(f"{length} = len({first})")
+            column = self.column(name, depth, f"{look} and {name}.ndim == 1 and len({name}) == {length}")
         else:
-            self.lines.append(f"{length} = {place.first}.shape")
-            column = self.column(place, f"{look} and part.shape == {length}")
+            self.before.append(f"{length} = {first}.shape")
+            column = self.column(name, depth, f"{look} and {name}.shape == {length}")
             length = f"*{length}"
-        return self.make(f"ndarray((n, {length}), {dtype}, bytearray().join({column}))", part.nbytes)
+        return self.make(name, f"ndarray((n, {length}), {dtype}, join({column}))", part.nbytes)
 
+
+_NAMED: tuple[Any, ...] = (type, len, dict, tuple, bool, int, float, str, bytearray, ndarray, collate, Misfit)
+_KNOWN = {each.__name__: each for each in _NAMED} | {"array": np.array, "join": bytearray().join}
 
 # Thousands of streams have rows of few forms, and to compile one takes as long as to make twenty batches.
 _compiled = lru_cache(partial(compile, filename="<the form of a batch>", mode="exec"))

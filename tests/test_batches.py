@@ -232,6 +232,15 @@ def test_wide_rows_are_batched_too():
         form_of(rows[0])
 
 
+@pytest.mark.parametrize("depth", [1, 16, 17, 120])
+def test_deep_rows_are_batched_too(depth):
+    """Also where a function for them would be indented beyond what Python reads."""
+    row, wanted = np.arange(2), np.array([[0, 1], [0, 1]])
+    for _ in range(depth):
+        row, wanted = {"k": row, "n": 1}, {"k": wanted, "n": np.array([1, 1])}
+    same(one([row, row]), wanted)
+
+
 def test_a_form_is_gone_with_its_stream():
     form = weakref.ref(form_of({"x": np.ones(2), "y": 1}))
     assert form() is None
