@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, compress, repeat
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,7 @@ from pescador_fn.below import OWN, adopt, stopped
 from pescador_fn.factory import Parts
 from pescador_fn.given import check_part
 from pescador_fn.links import Links
-from pescador_fn.running import FOREVER, close_all, raising
+from pescador_fn.running import EMPTY, FOREVER, close_all, raising
 from pescador_fn.seeds import Place
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ class Chained(Links[T]):
     gave: bool
     index: int
     number: int
-    opening: bool
     outer: Any
     owner: Any
     past: Any
@@ -67,15 +67,15 @@ class Chained(Links[T]):
                 if self.factories is None:
                     self.factories = self._begin_pass(-1)
                 for index, factory in chain([again], self.factories) if again else self.factories:
-                    self.index, self.factory, self.opening = index, factory, True
-                    self.since = again = None
+                    self.index, self.factory, self.since = index, factory, None
+                    again = None
                     # From here on, `open_child` without its calls; of what is plain, nothing is asked.
-                    begin_at = factory._begin if OWN[type(factory)] else None
-                    if begin_at is None:
+                    kind = type(factory)
+                    if kind is partial or not OWN[kind]:
                         since = left()
                         made = factory()
                         if type(made) is GeneratorType:
-                            self.owner, self.since, self.opening = made, since, False
+                            self.owner, self.since = made, since
                             for item in made:  # the first, to know whether there is one
                                 self.gave = True
                                 yield (item,)
@@ -87,8 +87,8 @@ class Chained(Links[T]):
                             continue
                         items, owner, running = adopt(made, factory)
                     else:
-                        items, owner, running = begin_at(Place(self.place, self._label(index), self.number))
-                    self.calls, self.owner, self.running, self.opening = repeat(items, FOREVER), owner, running, False
+                        items, owner, running = factory._begin(Place(self.place, self._label(index), self.number))
+                    self.calls, self.owner, self.running = repeat(items, FOREVER), owner, running
                     yield from self._counted()
                 again = None
                 self._next_pass()
@@ -110,6 +110,7 @@ class Chained(Links[T]):
             self.gave = True
         owner = self.owner
         self.calls = self.owner = self.running = None
+        self.factory = EMPTY
         if owner is not None:
             owner.close()
 
@@ -127,9 +128,9 @@ class Chained(Links[T]):
         if not self.opening:
             self.gave = self.gave or self.since is not None  # what raises is not barren
             return error
-        self.opening = False
-        self._leave_out(self.index)
         index, factory = self.index, self.factory
+        self.factory = EMPTY
+        self._leave_out(index)
         try:
             check_part("chain_mux", factory, f"factories[{self._label(index)!r}]")
         except TypeError as wrong:
@@ -159,6 +160,7 @@ class Chained(Links[T]):
         self.ended = True
         owners = [self.owner, self.outer]
         self.owner = self.since = self.outer = None
+        self.factory = EMPTY
         close_all(owners)
 
     def held(self) -> Iterable[Any]:

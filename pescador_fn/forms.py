@@ -6,8 +6,9 @@ same: what a form makes is what `collate` would make. That of ``{"x": an array o
 
     def form(rows, type=type, len=len, ...):
         n = len(rows)
-        if not ([*rows[0]] == ["x", "y"]): raise Misfit
-        m = len(rows[0]["x"])
+        first = rows[0]
+        if type(first) is not dict: raise Misfit
+        m = len(first["x"])
         xs = []; ys = []
         for row in rows:
             if type(row) is dict and len(row) == 2:
@@ -15,7 +16,10 @@ same: what a form makes is what `collate` would make. That of ``{"x": an array o
                 if type(x) is ndarray and x.dtype is float64 and x.ndim == 1 and len(x) == m and type(y) is int:
                     xs.append(x); ys.append(y)
         if not (len(ys) == n): raise Misfit
-        return {"x": ndarray((n, m), float64, join(xs)), "y": ndarray(n, int64, bytearray(pack[n](*ys)))}
+        made = first.copy()
+        made["x"] = ndarray((n, m), float64, join(xs))
+        made["y"] = ndarray(n, int64, bytearray(pack[n](*ys)))
+        return made
 
 All rows are looked at in one loop of plain steps over local names, which is why all that it names is a default: as many
 loops in C are slower, and half of the time of a small batch goes into these looks.
@@ -99,6 +103,7 @@ class _Writer:
         self.columns: list[str] = []
         self.after: list[str] = []
         self.makes: list[tuple[int, str]] = []  # how large it is, and the line that makes it
+        self.dicts: list[str] = []
         self.parts: int = 0
 
     def function(self, row: Any) -> Reader:
@@ -112,7 +117,8 @@ class _Writer:
         lines += [f"{indent}{column}s.append({column})" for column in self.columns]
         # What is large comes last, since nothing of all else is left in the caches after it.
         makes = [line for _, line in sorted(self.makes, key=lambda make: make[0])]
-        lines += [f"if not (len({self.columns[-1]}s) == n): raise Misfit", *self.after, *makes, f"return {made}"]
+        lines += [f"if not (len({self.columns[-1]}s) == n): raise Misfit", *self.after]
+        lines += [*makes, *self.dicts, f"return {made}"]
         names = ", ".join(f"{name}={name}" for name in self.known)
         exec(_compiled("\n    ".join([f"def form(rows, {names}):", *lines])), self.known)
         form: Reader = self.known.pop("form")  # no cycle is left
@@ -166,18 +172,18 @@ class _Writer:
 
     def rows(self, row: Any, name: str, first: str, depth: int) -> str:
         """Rows that hold others, which are asked for only if they have the same number of them."""
-        kind, made = type(row), []
-        keys = list(row) if kind is dict else range(len(row))
-        # The order of the keys is the batch's.
-        form = f"[*{first}] == {self.knows(keys)}" if kind is dict else f"type({first}) is tuple"
-        self.before.append(f"if not ({form}): raise Misfit")
-        self.looks[depth].append(f"type({name}) is {kind.__name__} and len({name}) == {len(row)}")
-        for key in keys:
+        kind, found = type(row).__name__, []
+        self.before += [f"{name}_0 = {first}", f"if type({name}_0) is not {kind}: raise Misfit"]
+        self.looks[depth].append(f"type({name}) is {kind} and len({name}) == {len(row)}")
+        for key in row if kind == "dict" else range(len(row)):
             known, inner = self.knows(key), f"p{self.parts}"
             self.takes[depth].append(f"{inner} = {name}[{known}]")
-            found = self.batch(row[key], inner, f"{first}[{known}]", depth + 1)
-            made.append(f"{known}: {found}" if kind is dict else f"{found},")
-        return f"{{{', '.join(made)}}}" if kind is dict else f"({' '.join(made)})"
+            found.append((known, self.batch(row[key], inner, f"{name}_0[{known}]", depth + 1)))
+        if kind == "tuple":
+            return f"({' '.join(f'{made},' for _, made in found)})"
+        # The order of the keys is that of the first row.
+        self.dicts += [f"{name}_made = {name}_0.copy()", *(f"{name}_made[{known}] = {made}" for known, made in found)]
+        return f"{name}_made"
 
     def arrays(self, part: Any, name: str, first: str, depth: int) -> str:
         """Arrays, whose bytes are joined: no way of numpy's is as fast, but for those without dimensions."""

@@ -11,7 +11,7 @@ from pescador_fn.below import open_child
 from pescador_fn.errors import ended_early
 from pescador_fn.factory import Node, Parts
 from pescador_fn.past import Past, save_child
-from pescador_fn.running import FOREVER, Running
+from pescador_fn.running import EMPTY, FOREVER, Running
 from pescador_fn.seeds import Place
 from pescador_fn.state import Loader, Saver
 
@@ -59,7 +59,6 @@ class Links(Running[T]):
         "lazy",
         "left",
         "number",
-        "opening",
         "outer",
         "owner",
         "past",
@@ -82,12 +81,11 @@ class Links(Running[T]):
         self.calls: Any = None  # of the open stream, where it is none
         self.owner: Any = None
         self.running: Running[T] | None = None
-        self.factory: Any = None  # of the open stream
+        self.factory: Any = EMPTY  # of the stream that is open, or being opened
         self.factories: Iterator[tuple[int, Any]] | None = None  # what is left of the pass
         self.lazy: _Lazy | None = None  # what gets them from a lazy sequence
         self.pulls: Any = repeat(None, FOREVER)  # of a factory of factories, in this pass
         self.outer: Any = None  # what has their `close`
-        self.opening: bool = False  # whether the stream at the index is being opened
         self.gave: bool = False
         self.barren: set[int] = set()  # what is left out of later passes
         self.ended: bool = False
@@ -120,6 +118,11 @@ class Links(Running[T]):
     def opened(self) -> bool:
         """Whether the stream at the index is open, or was where it was saved."""
         return self.since is not None or self.calls is not None or self.past is not None
+
+    @property
+    def opening(self) -> bool:
+        """Whether the stream at the index is being opened: a signal may come meanwhile."""
+        return self.factory is not EMPTY and self.since is None and self.calls is None
 
     def save(self, saver: Saver) -> Any:
         key = self.node.of.key if type(self.node.of) is Parts else int
@@ -196,10 +199,11 @@ class Links(Running[T]):
                 past = self._past(factory, past["at"], loader), past["calls"]
         if past is not None:
             items, self.owner, self.running = past[0].open()
-            self.factory = factory
+            # At once, without a call: Python looks for signals there.
             if type(items) is GeneratorType:
-                self.since = self.left() + past[1]
-                self.gave = True
+                since = self.left() + past[1]
+                self.factory, self.since, self.gave = factory, since, True
             else:
-                self.calls = repeat(items, FOREVER - past[1])
+                calls = repeat(items, FOREVER - past[1])
+                self.factory, self.calls = factory, calls
         self.past = None
