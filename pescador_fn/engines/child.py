@@ -150,14 +150,14 @@ class Worker:
             if self.ended:
                 raise Gone
             try:
-                head, body = self.socket.recv_multipart(self.dont_wait)
+                head, *body = self.socket.recv_multipart(self.dont_wait)
             except self.refused as error:
                 if self.ended:  # by the handler of a signal that came just now
                     raise Gone from None
                 if isinstance(error, self.again):
                     return None
                 raise
-        return (*pickle.loads(head), body)
+        return (*pickle.loads(head), b"".join(body))
 
     def wait(self, seconds: float = LOOK_S) -> None:
         """Until there is a message, at most for a while.

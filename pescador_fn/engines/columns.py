@@ -68,13 +68,16 @@ def _n_bytes(spec: Spec) -> int:
 
 
 class Schema:
-    """Makes the rows of one signature; ``put`` places large arrays, all of a row or none."""
+    """Makes the rows of one signature; ``put`` places a large array, ``put_all`` all those of a row or none."""
 
-    __slots__ = ("large", "n_bytes", "pickled", "put", "row", "signature", "sizes")
+    __slots__ = ("large", "n_bytes", "pickled", "put", "put_all", "row", "signature", "sizes")
 
-    def __init__(self, signature: Signature, put: Callable[[list[Any]], list[Any]]) -> None:
+    def __init__(
+        self, signature: Signature, put: Callable[[Any], Any], put_all: Callable[[list[Any]], list[Any]]
+    ) -> None:
         self.signature: Signature = signature
-        self.put: Callable[[list[Any]], list[Any]] = put
+        self.put: Callable[[Any], Any] = put
+        self.put_all: Callable[[list[Any]], list[Any]] = put_all
         self.pickled: bytes = pickle.dumps(signature, 5)
         self.sizes: list[int] = list(map(_n_bytes, signature[2]))
         self.large: int = sum(size for size in self.sizes if size >= SMALL)  # bytes that go through slabs
@@ -125,9 +128,11 @@ class Schema:
                 else:
                     parts.append(f"placed[{len(large)}]")
                     large.append(name)
-        if large:
-            lines.append(f"    placed = put([{', '.join(large)}])")
-            known["put"] = self.put
+        if len(large) == 1:
+            lines.append(f"    placed = [put({large[0]})]")
+        elif large:
+            lines.append(f"    placed = put_all([{', '.join(large)}])")
+        known["put"], known["put_all"] = self.put, self.put_all
         lines.append(f"    return [schema, n_bytes, {', '.join(parts)}]")
         known["schema"], known["n_bytes"] = self, self.n_bytes
         exec("\n".join(lines), known)

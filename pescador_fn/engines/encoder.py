@@ -131,7 +131,7 @@ class Encoder:
         if len(self.known) >= KNOWN and found not in self.known:  # arrays of ever other shapes
             self.known.clear()
             self.met = min(2 * self.met, MOST_MET)
-        self.known[found] = known = known + 1 if known + 1 < self.met else Schema(found, self._put_all)
+        self.known[found] = known = known + 1 if known + 1 < self.met else Schema(found, self._put, self._put_all)
         return None if isinstance(known, int) else known
 
     def pickled(self, kind: str, value: Any) -> Row:

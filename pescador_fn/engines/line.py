@@ -26,4 +26,8 @@ class Line:
 
     def send(self, number: int, word: str, runs: list[Any] | None = None, extra: Any = None, body: bytes = b"") -> None:
         """Send a message of a stream."""
-        self.socket.send_multipart([pickle.dumps((number, word, runs or [], extra), 5), body])
+        head = pickle.dumps((number, word, runs or [], extra), 5)
+        if body:
+            self.socket.send_multipart([head, body])
+        else:  # in half the time
+            self.socket.send(head)

@@ -99,19 +99,19 @@ class Writer:
 
     def place(self, n_bytes: int) -> tuple[Ref, mmap.mmap]:
         """A slab for ``n_bytes >= 1``, marked used, and the map that it lies in."""
-        capacity = max(PAGE, 1 << (n_bytes - 1).bit_length())
-        row = self.extents.setdefault(capacity, [])
-        for extent in row:
+        capacity = PAGE if n_bytes <= PAGE else 1 << (n_bytes - 1).bit_length()
+        for extent in self.extents.get(capacity, ()):
             index = extent.map.find(b"\0", 0, extent.count)
             if index >= 0:
                 break
         else:
-            extent, index = self._grow(capacity, row), 0
+            extent, index = self._grow(capacity), 0
         extent.map[index] = 1
         offset = extent.data + index * capacity
         return Ref(extent.start, extent.length, index, offset, n_bytes), extent.map
 
-    def _grow(self, capacity: int, row: list[_Extent]) -> _Extent:
+    def _grow(self, capacity: int) -> _Extent:
+        row = self.extents.setdefault(capacity, [])
         count = sum(extent.count for extent in row) or max(1, FIRST_BYTES // capacity)
         extent = _Extent(self.fd, self.end, capacity, count, self.portable)
         self.end += extent.length

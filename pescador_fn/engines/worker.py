@@ -9,8 +9,8 @@
       EXIT                        ▲                           │
                                   └───────────────────────────┘
 
-Messages are ``(head, body)``; a head is a pickled ``(stream number, word, runs, extra)``. See ``outbox`` for when they
-are sent.
+Messages are a head and, if there is any, a body; a head is a pickled ``(stream number, word, runs, extra)``. See
+``outbox`` for when they are sent.
 """
 
 from __future__ import annotations
