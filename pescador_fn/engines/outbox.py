@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pescador_fn.engines.encoder import ERROR, ITEM, Encoder
+from pescador_fn.engines.load import Load
 from pescador_fn.engines.slabs import Control, Ref
 from pescador_fn.engines.wire import pack, refs_in, row_bytes
 from pescador_fn.errors import WorkerError, show
@@ -27,7 +28,6 @@ __all__ = ["LOOK_MS", "SINGLE", "Outbox", "unpicklable"]
 SINGLE = 16  # rows sent one by one before any is held back
 ROWS = 512  # the most in a message
 BYTES = 65536  # of a message, without the slabs it speaks of: from here on it is sent
-HEAVY = 12 * 2**20  # bytes since the last message, slabs counted: few stay in the caches, and each message has its cost
 HOLD_S = 0.0015  # how long rows are held back, when they come fast, though the parent waits
 LINGER_S = 0.002  # how often it is seen whether rows have waited for as long; more, so that the stream sends them
 QUIET = 16  # looks of the small thread that find nothing, before it sleeps
@@ -52,7 +52,9 @@ class Outbox:
         self.largest: int = 0  # bytes in a row
         self.flushed: int = 0  # bytes, up to the last message
         self.full: int = BYTES  # of `made`: so much is sent at once, slabs not counted
-        self.heavy: int = HEAVY
+        self.load: Load = Load()
+        self.heavy: int = self.load.n_bytes  # of `made`: so much is sent at once, slabs counted
+        self.began_s: float = 0.0  # when the last message was sent; 0 where it was waited since
         self.light: Any = None  # the schema of the last row that has nothing in slabs
         self.limit: int = 0  # of `made`: beyond it, see whether there is room
         self.flushed_s: float = 0.0
@@ -133,11 +135,15 @@ class Outbox:
         """Send what waits. Rows are added without the lock: a list is cut and appended to in single steps."""
         with self.lock:
             if self.has_mail:
+                now = monotonic()
+                if self.made >= self.heavy and self.began_s:
+                    self.load.tell(self.made - self.flushed, now - self.began_s)
+                self.began_s = now
                 rows = self.rows[:]
                 del self.rows[: len(rows)]
                 runs, body = pack(rows)
                 self.flushed += sum(map(row_bytes, rows))
-                self.full, self.heavy, self.is_due = self.made + BYTES, self.made + HEAVY, False
+                self.full, self.heavy, self.is_due = self.made + BYTES, self.made + self.load.n_bytes, False
                 self.worker.send(self.number, "items", runs, self.extra(rows), body)
                 self.sent += 1
                 if self.sent - self.words[2] >= MESSAGES:
@@ -179,6 +185,7 @@ class Outbox:
             if socket.poll(LOOK_MS):
                 self.hear(socket.recv_multipart())
         flags[1] = 0
+        self.began_s = 0.0
         return flags[0] != Control.RESET
 
     def drop(self) -> bool:
