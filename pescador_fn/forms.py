@@ -208,7 +208,7 @@ class _Writer:
 _NAMED: tuple[Any, ...] = (type, len, dict, tuple, bool, int, float, str, bytearray, ndarray, collate, Misfit)
 _KNOWN = {each.__name__: each for each in _NAMED} | {"array": np.array, "join": bytearray().join}
 
-# Thousands of streams have rows of few forms, and to compile one takes as long as to make twenty batches.
+# Thousands of streams have rows of few forms, and to compile one takes as long as to make 25 batches.
 _compiled = lru_cache(partial(compile, filename="<the form of a batch>", mode="exec"))
 
 
