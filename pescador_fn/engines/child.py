@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import zmq
 
+    from pescador_fn.engines.stamps import Stamp
+
 __all__ = ["GRACE_S", "LOOK_S", "Gone", "Worker", "forget_all", "workers"]
 
 GRACE_S = 0.25  # for a stream to stop, before its worker is killed
@@ -64,7 +66,7 @@ class Worker:
         self._starting: threading.RLock = threading.RLock()  # what is half made cannot be killed whole
         self.greeted: bool = False
         self.idle_since: float = 0.0
-        self.stamps: dict[str, tuple[int, int]] = {}
+        self.stamps: dict[str, Stamp] = {}
         self.number: int = 0  # of the stream that runs, counted up
         with _lock:
             _workers[:] = [ref for ref in _workers if ref() is not None] + [weakref.ref(self)]

@@ -20,6 +20,7 @@ import time
 import pescador_fn.engines.launch as launch
 from pescador_fn.engines.child import GRACE_S, Worker, forget_all, workers
 from pescador_fn.engines.context import take_context
+from pescador_fn.engines.stamps import differ
 
 __all__ = ["borrow", "give_back", "shutdown"]
 
@@ -38,22 +39,10 @@ def borrow() -> Worker:
             if not _idle:
                 break
             worker = _idle.pop()
-        if worker.settings == now and worker.lives and not worker.shut and not _stale(worker):
+        if worker.settings == now and worker.lives and not worker.shut and not differ(worker.stamps):
             return worker
         worker.kill()
     return _started()
-
-
-def _stale(worker: Worker) -> bool:
-    """Whether a module that it has imported has changed on disk."""
-    for path, stamp in worker.stamps.items():
-        try:
-            found = os.stat(path)
-        except OSError:
-            return True
-        if stamp != (found.st_mtime_ns, found.st_size):
-            return True
-    return False
 
 
 def _started() -> Worker:

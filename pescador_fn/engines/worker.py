@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from pescador_fn.engines.pickling import load
 from pescador_fn.engines.sharing import Sharing
 from pescador_fn.engines.slabs import Control
 from pescador_fn.engines.split import units
+from pescador_fn.engines.stamps import Stamps
 from pescador_fn.engines.wire import pack
 from pescador_fn.errors import ReplayMismatch
 
@@ -44,16 +44,13 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_INSTALLED = tuple(os.path.join(prefix, "") for prefix in (sys.prefix, sys.base_prefix))
-
 
 class Worker(Line):
     """What the process does."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         super().__init__(told)
-        self.stamps: dict[str, tuple[int, int]] = {}
-        self.looked: int = time.time_ns()  # when the modules were last looked at
+        self.stamps: Stamps = Stamps()
 
     def serve(self) -> None:
         """Run streams until told to leave."""
@@ -82,14 +79,14 @@ class Worker(Line):
         except BaseException as error:
             runs, body = pack([raised(encoder, error)])
             late = _close(running)
-            self.send(number, "failed", runs, (late and self._told(late), self._stamps()), body)
+            self.send(number, "failed", runs, (late and self._told(late), self.stamps.look()), body)
             return
         stream = _Run(self, number, running, items, barrier, max_bytes, first)
         finished = stream.replay(first, seen) and stream.pull()
         late = _close(running)
         stream = items = running = None  # type: ignore[assignment]  # what the user's objects hold goes before the answer
         self.slabs.trim()
-        self.send(number, "end" if finished else "idle", None, (late and self._told(late), self._stamps()))
+        self.send(number, "end" if finished else "idle", None, (late and self._told(late), self.stamps.look()))
 
     def share(self, head: bytes, factory: bytes) -> None:
         """Run the streams of split muxes, as the parent tells."""
@@ -98,7 +95,7 @@ class Worker(Line):
             muxes = dict(units(self._load(factory)[0]))
         except BaseException as error:
             runs, body = pack([raised(Encoder(self.slabs), error)])
-            self.send(number, "failed", runs, (None, self._stamps()), body)
+            self.send(number, "failed", runs, (None, self.stamps.look()), body)
             return
         self.send(number, "loaded")
         sharing = Sharing(self, number, muxes, max_bytes, held)
@@ -107,35 +104,19 @@ class Worker(Line):
         told = sharing.unsent or (late and self._told(late))
         sharing = muxes = None  # type: ignore[assignment]
         self.slabs.trim()
-        self.send(number, "idle", None, (told, self._stamps()))
+        self.send(number, "idle", None, (told, self.stamps.look()))
 
     def _told(self, error: BaseException) -> tuple[list[Any], bytes]:
         return pack([raised(Encoder(self.slabs), error)])
 
-    def _stamps(self) -> dict[str, tuple[int, int]]:
-        """The user's modules that are loaded here, as they were on disk: a change makes this worker stale."""
-        now = time.time_ns()
-        for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if path and path not in self.stamps and not path.startswith(_INSTALLED):
-                try:
-                    found = os.stat(path)
-                except OSError:
-                    continue
-                # One that has changed since the last look may have been imported before that: no stamp is the same.
-                changed = max(found.st_mtime_ns, found.st_ctime_ns) > self.looked
-                self.stamps[path] = (-1, -1) if changed else (found.st_mtime_ns, found.st_size)
-        self.looked = now
-        return self.stamps
-
     def _load(self, pickled: bytes) -> Any:
-        self.looked = time.time_ns()
+        self.stamps.begin()
         launch.importing = True
         try:
             return load(pickled)
         finally:
             launch.importing = False
-            self._stamps()  # soon: what is imported here may be edited while the stream is open
+            self.stamps.look()  # soon: what is imported here may be edited while the stream is open
 
 
 def _close(running: Running[Any] | Crew | None) -> BaseException | None:
