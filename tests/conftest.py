@@ -122,7 +122,7 @@ def belongings():
         "descriptors": len(os.listdir("/proc/self/fd")),
         "sockets": {name for name in sockets if f"/{os.getpid()}/" in name},
         "files": {path.name for path in Path(tempfile.gettempdir()).glob("pescador_fn_*")},
-        "segments": set(os.listdir("/dev/shm")),
+        "segments": {name for name in os.listdir("/dev/shm") if not name.startswith("sem.mp-")},  # other programs'
     }
 
 

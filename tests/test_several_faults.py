@@ -150,7 +150,7 @@ def test_workers_that_are_killed_all_the_time_lose_and_double_nothing():
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        with parallel(mux, 3)() as stream:
+        with parallel(mux, 3, max_restarts=100)() as stream:
             found = []
             until = time.monotonic() + 3
             while time.monotonic() < until:
