@@ -153,6 +153,7 @@ def _rounds(running: Running[T]) -> Iterator[Iterator[T]]:
                     laid = True
                 yield plumbing[0]  # once more where a signal comes before the next line, which changes nothing
                 if begun and running.done:
+                    running.close()  # what `take` has left unread
                     return
                 begun, laid = True, False
         except GeneratorExit:

@@ -180,6 +180,31 @@ def test_what_has_ended_is_closed_before_anyone_asks(name):
             break
 
 
+@pytest.mark.parametrize("name", ALL)
+@given(n=st.integers(1, 9))
+def test_what_take_has_left_unread_is_closed_at_its_end(name, n):
+    leaf, made = Watched.leaves()
+    stream = take(grow(Tree(name, [20] * ROWS[name].n), leaf), n)()
+    while next(stream, None) is not None:
+        pass
+    assert [one.open for one in made] == [0] * len(made)
+    assert next(stream, None) is None
+
+
+def test_an_error_in_finally_at_that_end_reaches_the_consumer_once():
+    def broken():
+        try:
+            yield from range(5)
+        finally:
+            raise Fault
+
+    stream = take(broken, 2)()
+    assert [next(stream), next(stream)] == [0, 1]
+    with pytest.raises(Fault):
+        next(stream)
+    assert list(stream) == []
+
+
 def test_stop_closes_the_others_at_once():
     ends, goes_on = Watched(range(1)), Watched(range(100))
     stream = shuffled_mux([ends, goes_on], on_exhausted="stop", seed=0)()
