@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SingleActive"]
 
+PATIENCE = 1000  # candidates that are passed over beyond the time that a law stays for
+
 
 class Law:
     """Who is active beside whom: the streams that always are, and the odds of the others.
@@ -118,25 +120,41 @@ class SingleActive(Schedule):
             slots = (Words(self.place, "mixing").uniforms(0, 16 * n) * n).astype(np.int64) + len(law.certain)
             for slot in slots.tolist():
                 del self.active[members[slot]]
-                members[slot] = self._outsider()[0]
+                found = self._outsider()
+                assert found is not None
+                members[slot] = found[0]
                 self.active[members[slot]] = None
         return members
 
-    def _outsider(self) -> Activation:
-        """An inactive stream that is not always active, in proportion to its odds."""
-        active, dead, table = self.active, self.dead, self.law.table
+    def _outsider(self) -> Activation | None:
+        """An inactive stream that is not always active, in proportion to its odds.
+
+        ``None`` where a law that leaves out the dead has to find one: this law has none, or none of odds that count.
+        """
+        active, dead, table, last = self.active, self.dead, self.law.table, self._last()
         if self.law.heavy:
             return self._from_list()
-        assert table is not None
-        while True:
+        while table is not None:
             for found in self.candidates:
                 if found[0] not in active and found[0] not in dead:
                     return found
+                if found[1] >= last:
+                    return None
             self.lay(table.indices(self.uniforms()).tolist())
+        return None
 
-    def _from_list(self) -> Activation:
+    def _last(self) -> float:
+        """The number of the candidate at which a search is given up. It depends on nothing but what a state has."""
+        return self.tabled_at + self._spell + PATIENCE if len(self.dead) > self.tabled else float("inf")
+
+    @property
+    def _spell(self) -> int:
+        """How many candidates a law stays for, though some of its streams are dead."""
+        return len(self.node.of) // 4
+
+    def _from_list(self) -> Activation | None:
         """The same where few draws by odds would fall on an inactive stream: the heavy are listed."""
-        active, dead, table = self.active, self.dead, self.law.table
+        active, dead, table, last = self.active, self.dead, self.law.table, self._last()
         rest = [(stream, theta) for stream, theta in self.law.heavy if stream not in active and stream not in dead]
         sums = list(accumulate(theta for _, theta in rest))
         heavy = sums[-1] if sums else 0.0
@@ -149,6 +167,8 @@ class SingleActive(Schedule):
                 stream = int(table.indices(np.array([(x - heavy) / light]))[0])
                 if stream not in active and stream not in dead:
                     return stream, number, quota
+                if number >= last:
+                    return None
             self.u = self.uniforms().tolist()
             self.lay(list(range(len(self.u))))
 
@@ -169,7 +189,7 @@ class SingleActive(Schedule):
                     self.members[slot] = one[0]
                     active[one[0]] = None
                     return one
-        if len(self.dead) > self.tabled:
+        if len(self.dead) > self.tabled and (self.number - self.tabled_at >= self._spell or self.lost >= 0.25):
             self._rebuild()
         found = self._entering()
         self.members[slot] = -1 if found is None else found[0]
@@ -204,7 +224,13 @@ class SingleActive(Schedule):
             if found is not None:
                 return found
         alive = law.count - (len(self.dead) - self.tabled)
-        return self._outsider() if alive > len(self.active) else None
+        if alive <= len(self.active):
+            return None
+        found = self._outsider()
+        if found is None:
+            self._rebuild()
+            return self._entering()
+        return found
 
     @property
     def in_slots(self) -> list[int]:
@@ -243,8 +269,6 @@ class SingleActive(Schedule):
 
     def _rebuild(self) -> None:
         """Another law for the living, not at every death, since a law costs as much as many activations."""
-        if self.number - self.tabled_at < len(self.node.of) // 4 and self.lost < 0.25:
-            return
         alive = self.law.weights.copy()
         alive[list(self.dead)] = 0.0
         if not alive.any():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pescador_fn import seeded, shuffled_mux, stochastic_mux, take
+from pescador_fn import resume, seeded, shuffled_mux, stochastic_mux, take
 from pescador_fn.drawing import Quota
 from pescador_fn.poisson import odds
 
@@ -783,6 +783,26 @@ def test_barren_streams_leave_the_others_their_proportions(mode, n_active, weigh
     assert agrees(drawn, normal(asked))
     most = n_active if mode == "with_replacement" else 1  # those of the first set may stand in it several times
     assert all(1 <= opened[i] <= most for i in barren)
+
+
+# How many are active, the weights of heavy streams, which of these are barren; all but the light ones find a slot.
+BARREN_HEAVY = {
+    "odds of those that are active": (17, 20 * [1], 4),
+    "the heaviest are listed": (100, [0.3, *101 * [1], 0.3], 4),
+    "the law has no light ones": (5, 5 * [1], 1),
+}
+
+
+@pytest.mark.parametrize("rate", [2, None])
+@pytest.mark.parametrize(("n_active", "heavy", "barren"), BARREN_HEAVY.values(), ids=BARREN_HEAVY)
+def test_light_streams_take_the_slots_of_heavy_barren_ones(n_active, heavy, barren, rate, blocks):
+    streams = barren * [nothing] + endless(len(heavy) + 1000)[barren:]
+    weights = [*heavy, *1000 * [1e-18]]
+    mux = stochastic_mux(streams, n_active, rate, weights=weights, mode="single_active", seed=0)
+    stream = mux()
+    assert set(islice(stream, 6000)) >= set(range(barren, len(heavy)))
+    rest = resume(mux, stream.state_dict())()
+    assert list(islice(rest, 1000)) == list(islice(stream, 1000))
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 3, 4], [1, 0, 0, 9], [97, 1, 1, 1], [50, 48, 1, 1]])
