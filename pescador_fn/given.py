@@ -14,6 +14,7 @@ from types import (
     FunctionType,
     MappingProxyType,
     MethodDescriptorType,
+    MethodType,
     ModuleType,
     WrapperDescriptorType,
 )
@@ -109,6 +110,8 @@ def takes(value: Any, n: int) -> bool | None:
         return False if n == 0 else None
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
+    if type(value) is MethodType and type(value.__func__) is FunctionType:
+        value, n = value.__func__, n + 1
     if type(value) is not FunctionType:
         if not type(value).__module__.startswith("pescador_fn") or isinstance(value, SourceFunction):
             known = isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType)  # as `len`

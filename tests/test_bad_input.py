@@ -102,6 +102,19 @@ def fine(items):
     return items
 
 
+class Shelf:
+    """Has methods of one argument, of two, and of none."""
+
+    def read(self, row):
+        return [row]
+
+    def between(self, first, last):
+        return range(first, last)
+
+    def all(self, last=3):
+        return self.between(0, last)
+
+
 def pair(a, b):
     return [a, b]
 
@@ -190,6 +203,8 @@ NOT_A_FACTORY = {
     "partial that lacks one": (lambda: partial(pair, 1), ["partial(pair, 1)", "needs arguments"]),
     "partial of too many": (lambda: partial(pair, 1, 2, 3), ["partial(pair, 1, 2, 3)", "needs arguments"]),
     "stage": (lambda: curried.batch(4), ["batch(4)", "is a stage", "own arguments"]),
+    "method of something": (lambda: Shelf().read, ["Shelf", "read", "needs arguments"]),
+    "partial of a method that lacks one": (lambda: partial(Shelf().between, 1), ["between", "needs arguments"]),
     "method of no object": (lambda: str.upper, ["upper", "needs arguments"]),
     "function in C of something": (lambda: len, ["len", "needs arguments"]),
     "stage that lift makes": (lambda: lift(pair)(b=2), ["partial(lift(pair), b=2)", "needs arguments"]),
@@ -210,7 +225,9 @@ def test_not_a_factory(name, value, words):
 
 
 @pytest.mark.parametrize("name", TAKES_ONE)
-@pytest.mark.parametrize("value", [f, partial(repeat, 1), lambda: [1], lambda x=1: [x], list, read("p"), take(f, 1)])
+@pytest.mark.parametrize(
+    "value", [f, partial(repeat, 1), lambda: [1], lambda x=1: [x], list, read("p"), take(f, 1), Shelf().all]
+)
 def test_a_factory_is_any_callable_without_arguments(name, value):
     TAKES_ONE[name](value)
 
@@ -568,6 +585,11 @@ THE_REST = {
     "axis of a float": (lambda: batch(f, 2, axis=0.0), TypeError, ["batch: axis=0.0"]),
     "axis of a bool": (lambda: batch(f, 2, axis=True), TypeError, ["batch: axis=True"]),
     "map_items of two": (lambda: map_items(f, pair), TypeError, ["map_items: fn=pair", "one argument", "partial"]),
+    "map_items of a method of two": (
+        lambda: map_items(f, Shelf().between),
+        TypeError,
+        ["map_items: fn=<", "between", "one argument"],
+    ),
     "map_items of none": (lambda: map_items(f, lambda: 1), TypeError, ["map_items: fn=<lambda", "one argument"]),
     "map_items of rng": (lambda: map_items(f, lambda x, *, rng: x), TypeError, ["map_items: fn=<lambda", "one"]),
     "filter_items of two": (lambda: filter_items(f, pair), TypeError, ["filter_items: predicate=pair"]),
