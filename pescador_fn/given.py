@@ -112,6 +112,8 @@ def takes(value: Any, n: int) -> bool | None:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
     if type(value) is MethodType and type(value.__func__) is FunctionType:
         value, n = value.__func__, n + 1
+    elif type(value) is type and value.__new__ is object.__new__ and type(value.__init__) is FunctionType:
+        value, n = value.__init__, n + 1
     if type(value) is not FunctionType:
         if not type(value).__module__.startswith("pescador_fn") or isinstance(value, SourceFunction):
             known = isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType)  # as `len`

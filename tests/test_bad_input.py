@@ -105,6 +105,9 @@ def fine(items):
 class Shelf:
     """Has methods of one argument, of two, and of none."""
 
+    def __init__(self, place=""):
+        self.place = place
+
     def read(self, row):
         return [row]
 
@@ -113,6 +116,14 @@ class Shelf:
 
     def all(self, last=3):
         return self.between(0, last)
+
+
+class Recording:
+    def __init__(self, path):
+        self.path = path
+
+    def __iter__(self):
+        return iter(self.path)
 
 
 def pair(a, b):
@@ -204,6 +215,8 @@ NOT_A_FACTORY = {
     "partial of too many": (lambda: partial(pair, 1, 2, 3), ["partial(pair, 1, 2, 3)", "needs arguments"]),
     "stage": (lambda: curried.batch(4), ["batch(4)", "is a stage", "own arguments"]),
     "method of something": (lambda: Shelf().read, ["Shelf", "read", "needs arguments"]),
+    "class of something": (lambda: Recording, ["Recording", "needs arguments"]),
+    "partial of a class of something": (lambda: partial(Recording, "a", 1), ["Recording", "needs arguments"]),
     "partial of a method that lacks one": (lambda: partial(Shelf().between, 1), ["between", "needs arguments"]),
     "method of no object": (lambda: str.upper, ["upper", "needs arguments"]),
     "function in C of something": (lambda: len, ["len", "needs arguments"]),
@@ -224,9 +237,12 @@ def test_not_a_factory(name, value, words):
         assert word in str(caught.value)
 
 
+CLASSES = [list, Shelf, partial(Recording, "p")]
+
+
 @pytest.mark.parametrize("name", TAKES_ONE)
 @pytest.mark.parametrize(
-    "value", [f, partial(repeat, 1), lambda: [1], lambda x=1: [x], list, read("p"), take(f, 1), Shelf().all]
+    "value", [f, partial(repeat, 1), lambda: [1], lambda x=1: [x], read("p"), take(f, 1), *CLASSES, Shelf().all]
 )
 def test_a_factory_is_any_callable_without_arguments(name, value):
     TAKES_ONE[name](value)
