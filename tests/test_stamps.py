@@ -1,7 +1,10 @@
 """What a worker has imported, and whether it has changed on disk since."""
 
+import importlib.util
 import sys
 import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -51,3 +54,40 @@ def test_what_is_installed_is_not_looked_at():
     assert not any(path.startswith(sys.prefix + "/") for path in installed)
     assert pytest.__file__ not in installed
     assert __file__ in installed
+
+
+class Raising(ModuleType):
+    def __getattr__(self, name):
+        raise ImportError(name)
+
+
+class Slotted:
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Raising("odd"),
+        Slotted(),
+        None,
+        SimpleNamespace(__file__=Path(__file__)),
+        SimpleNamespace(__file__=__file__.encode()),
+        SimpleNamespace(__file__=None),
+    ],
+    ids=["raises", "has no attributes", "None", "a path", "bytes", "no file"],
+)
+def test_anything_may_stand_among_the_modules(monkeypatch, odd):
+    monkeypatch.setitem(sys.modules, "odd", odd)
+    assert __file__ in Stamps().look()
+
+
+def test_a_lazy_module_is_not_imported_by_looking_at_it(monkeypatch, tmp_path):
+    file = tmp_path / "lazy_module.py"
+    file.write_text("raise ImportError('not now')")
+    spec = importlib.util.spec_from_file_location("lazy_module", file)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    lazy = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "lazy_module", lazy)
+    spec.loader.exec_module(lazy)
+    assert str(file) in Stamps().look()

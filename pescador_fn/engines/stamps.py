@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 __all__ = ["Stamp", "Stamps", "differ"]
 
@@ -30,7 +31,7 @@ class Stamps:
         """All of them, with those that have been imported since the last time."""
         now = time.time_ns()
         for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
+            path = _file(module)
             if path and path not in self.found and not path.startswith(_INSTALLED):
                 try:
                     file = os.stat(path)
@@ -41,6 +42,15 @@ class Stamps:
                 self.found[path] = _UNKNOWN if changed else (file.st_mtime_ns, file.st_size)
         self.looked = now
         return self.found
+
+
+def _file(module: Any) -> str | None:
+    """Where a module is from, if it says so; nothing of its own is run, since one that is lazy would be imported."""
+    try:
+        path = object.__getattribute__(module, "__dict__").get("__file__")
+    except AttributeError:  # anything may stand among the modules
+        return None
+    return path if isinstance(path, str) else None
 
 
 def differ(stamps: dict[str, Stamp]) -> bool:
