@@ -946,6 +946,16 @@ def test_flags_are_passed_on():
     ]
 
 
+@pytest.mark.parametrize("flags", [("-X", "dev"), ("-W", "error")], ids=" ".join)
+def test_where_every_warning_is_shown_there_is_none(flags):
+    code = (
+        "import elsewhere; from pescador_fn import parallel, chain_mux; "
+        "left_open = parallel(elsewhere.surroundings)(); next(left_open); "
+        "list(parallel(chain_mux([elsewhere.surroundings]), 2)())"
+    )
+    run(*flags, "-c", code, folder=Path(__file__).parent)
+
+
 def test_the_engines_are_imported_when_they_run():
     code = (
         "import sys, pescador_fn; f = pescador_fn.parallel(lambda: [1]); "

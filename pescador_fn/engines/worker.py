@@ -223,4 +223,6 @@ def main(told: dict[str, Any], pipe: int) -> None:
     """What the fresh interpreter runs."""
     os.set_inheritable(told["memory"], False)
     launch.bound_to(pipe, told["portable"])
-    Worker(told).serve()
+    worker = Worker(told)
+    worker.serve()
+    worker.context.destroy()  # with its socket, which says so where that is left to a destructor
