@@ -349,6 +349,26 @@ def test_no_more_is_made_ahead_than_max_bytes(engine, n_bytes, size, most, tmp_p
         assert [x[0] for x in stream] == list(range(7, 100))
 
 
+@pytest.mark.parametrize(
+    "value",
+    [1 << 1_600_000, -1 << 1_600_000, "x" * 200_000, b"x" * 200_000],
+    ids=["int", "negative int", "str", "bytes"],
+)
+def test_a_large_plain_value_counts_as_what_it_takes(value, tmp_path):
+    @source
+    def counted():
+        for k in range(60):
+            with open(tmp_path / "made", "a") as file:
+                file.write(f"{k}\n")
+            yield {"k": k, "value": value}
+
+    with parallel(counted(), max_bytes=1_000_000)() as stream:
+        for taken in range(1, 8):
+            assert next(stream) == {"k": taken - 1, "value": value}
+            time.sleep(0.03)
+            assert noted(tmp_path / "made") - taken <= 5
+
+
 def test_what_the_consumer_holds_does_not_count():
     held = list(parallel(elsewhere.arrays(60, 25_000), max_bytes=1_000_000)())
     assert [x["x"][-1] for x in held] == list(range(60))

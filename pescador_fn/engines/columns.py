@@ -20,10 +20,11 @@ __all__ = ["SMALL", "Row", "Schema", "Signature", "array_over", "signature", "sp
 
 SMALL = 4096  # bytes; from here on an array goes through a slab, below it a slab would be mostly empty
 WIDEST = 256  # parts of a row, since its function is written out
-LONGEST = 1024  # of a string that goes by column, so that a row's size is known well enough
+LONGEST = 1024  # bytes of a string or an int that goes by column, so that a row's size is known well enough
 
 _PLAIN: set[type] = {NoneType, bool, int, float, complex, str, bytes, *np.sctypeDict.values()} - {np.void, np.object_}
 _SIZED: set[type] = {str, bytes, np.str_, np.bytes_}
+_SMALL: set[type] = _PLAIN - _SIZED - {int}
 
 Row = list[Any]  # what kind, the bytes, the parts
 Spec: TypeAlias = "tuple[Any, tuple[int, ...]] | None"  # the dtype and the shape of an array, or a plain value
@@ -92,8 +93,8 @@ class Schema:
         """
         kind, keys, specs = self.signature
         names = [f"v{k}" for k in range(len(specs))]
-        known: dict[str, Any] = {"array": np.ndarray, "bare": _is_bare, "plain": _PLAIN, "sized": _SIZED}
-        known["keys"] = list(keys)
+        known: dict[str, Any] = {"array": np.ndarray, "bare": _is_bare, "small": _SMALL, "sized": _SIZED}
+        known["keys"], known["least"], known["most"] = list(keys), -(1 << 8 * LONGEST), 1 << 8 * LONGEST
         lines = ["def row(item):"]
 
         def unless(condition: str) -> None:
@@ -111,7 +112,10 @@ class Schema:
         large: list[str] = []
         for k, (name, spec) in enumerate(zip(names, specs, strict=True)):
             if spec is None:
-                unless(f"type({name}) in plain and (type({name}) not in sized or len({name}) <= {LONGEST})")
+                unless(
+                    f"type({name}) in small or (least < {name} < most if type({name}) is int else "
+                    f"type({name}) in sized and len({name}) <= {LONGEST})"
+                )
                 parts.append(name)
             else:
                 known[f"d{k}"], shape = spec
