@@ -272,6 +272,29 @@ def test_workers_have_about_as_much_to_do():
     assert max(listed) - min(listed) < 0.2 * max(listed)
 
 
+def test_one_slow_opening_does_not_let_later_draws_go_first():
+    """Those of open streams go before an opening only where openings are slow, since one of them may block."""
+    gate = threading.Event()
+
+    def blocks():
+        time.sleep(0.05)
+
+        def some():
+            yield from range(3)
+            gate.wait(10)
+            yield 3
+
+        return some()
+
+    mux = round_robin_mux([blocks, *[range(10 * k, 10 * k + 4).__iter__ for k in range(1, 6)]])
+    with parallel(mux, 2, engine="thread")() as stream:
+        start = time.perf_counter()
+        assert pulls(stream, 6) == [0, 10, 20, 30, 40, 50]
+        assert time.perf_counter() - start < 1
+        gate.set()
+        assert list(stream) == pulls(mux())[6:]
+
+
 # What cannot be shared.
 
 

@@ -102,7 +102,8 @@ class Crew:
         self.active: dict[int, _Active] = {}
         self.wanted: int = 0  # what the parent waits for and has not been made, 0 for nothing
         self.hurry: bool = False  # whether it has been made just now
-        self.opening_s: float = 0.0  # how long an opening takes, about
+        self.opening_s: float = 0.0  # how long an opening takes, about: of two in turn, the shorter counts
+        self.opened_s: float = 0.0  # and how long the last one took
         self.pulling_s: float = 0.0  # and a call
 
     def obey(self, word: str, what: Any) -> None:
@@ -143,7 +144,8 @@ class Crew:
             if active.items is None:
                 active.open(self.units[order.path])
                 opened = perf_counter()
-                self.opening_s += (opened - start - self.opening_s) / 4
+                before, self.opened_s = self.opened_s, opened - start
+                self.opening_s += (min(before, self.opened_s) - self.opening_s) / 4
                 start = opened
                 out.event("opened", which, self.opening_s / self.pulling_s if self.pulling_s else None)
         except BaseException as error:

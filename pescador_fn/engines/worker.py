@@ -225,4 +225,4 @@ def main(told: dict[str, Any], pipe: int) -> None:
     launch.bound_to(pipe, told["portable"])
     worker = Worker(told)
     worker.serve()
-    worker.context.destroy()  # with its socket, which says so where that is left to a destructor
+    worker.context.destroy(0)  # with its socket, which a destructor would close with a warning
