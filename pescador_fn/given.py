@@ -110,9 +110,10 @@ def takes(value: Any, n: int) -> bool | None:
         return False if n == 0 else None
     if type(value) is partial:
         value, n, names = value.func, n + len(value.args), set(value.keywords)
-    if type(value) is MethodType and type(value.__func__) is FunctionType:
+    kind: Any = type(value)
+    if kind is MethodType and type(value.__func__) is FunctionType:
         value, n = value.__func__, n + 1
-    elif type(value) is type and value.__new__ is object.__new__ and type(value.__init__) is FunctionType:
+    elif kind is type and value.__new__ is object.__new__ and type(value.__init__) is FunctionType:
         value, n = value.__init__, n + 1
     if type(value) is not FunctionType:
         if not type(value).__module__.startswith("pescador_fn") or isinstance(value, SourceFunction):

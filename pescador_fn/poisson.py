@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pescador_fn.drawing import Table
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-__all__ = ["odds", "split_certain"]
+__all__ = ["Law", "odds", "split_certain"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -178,3 +180,43 @@ def _without_heavy(theta: Floats, law: Floats, light: Floats, n: int) -> tuple[F
             break
         add(k, others)
     return theta * inside, outside
+
+
+class Law:
+    """Who is active beside whom: the streams that always are, and the odds of the others.
+
+    ``scale`` times its weight is the inclusion probability of a stream that is not certain.
+    """
+
+    __slots__ = ("certain", "count", "heavy", "n_slots", "part", "scale", "table", "weights")
+
+    def __init__(self, weights: Floats, n_active: int) -> None:
+        self.weights: Floats = weights
+        self.count: int = int(np.count_nonzero(weights))
+        self.n_slots: int = min(n_active, self.count)
+        certain, inclusion = split_certain(weights, self.n_slots)
+        self.certain: frozenset[int] = frozenset(np.flatnonzero(certain).tolist())
+        n = self.n_slots - len(self.certain)
+        chosen: Any = (inclusion > 0) & ~certain
+        if chosen.all():
+            chosen = slice(None)
+        free = float(weights[chosen].sum())
+        # A slot whose stream is always active is picked by that stream's weight, the other slots in equal parts.
+        self.part: float = free / n if n else 0.0
+        self.scale: float = n / free if n else 0.0
+        self.heavy: list[tuple[int, float]] = []
+        self.table: Table | None = None
+        if n and free:
+            theta = np.zeros(len(weights))
+            theta[chosen] = odds(inclusion[chosen], n)
+            # A draw that falls on an active stream is repeated; where that is nearly all, the heavy are listed.
+            if theta @ (1 - inclusion) < 0.05 * theta.sum():
+                heavy = np.flatnonzero((inclusion > 0.5) & ~certain)
+                self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
+                theta[heavy] = 0.0
+            self.table = Table(len(weights), theta) if theta.any() else None
+
+    def share(self, stream: int) -> float:
+        """How much of the active set is a stream."""
+        inclusion = 1.0 if stream in self.certain else float(self.weights[stream]) * self.scale
+        return inclusion / self.n_slots

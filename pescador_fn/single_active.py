@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pescador_fn.drawing import Floats, Ints, Table, Words
-from pescador_fn.poisson import odds, split_certain
+from pescador_fn.drawing import Ints, Table, Words
+from pescador_fn.poisson import Law
 from pescador_fn.schedule import Activation, Schedule
 
 if TYPE_CHECKING:
@@ -20,46 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["SingleActive"]
 
 PATIENCE = 1000  # candidates that are passed over beyond the time that a law stays for
-
-
-class Law:
-    """Who is active beside whom: the streams that always are, and the odds of the others.
-
-    ``scale`` times its weight is the inclusion probability of a stream that is not certain.
-    """
-
-    __slots__ = ("certain", "count", "heavy", "n_slots", "part", "scale", "table", "weights")
-
-    def __init__(self, weights: Floats, n_active: int) -> None:
-        self.weights: Floats = weights
-        self.count: int = int(np.count_nonzero(weights))
-        self.n_slots: int = min(n_active, self.count)
-        certain, inclusion = split_certain(weights, self.n_slots)
-        self.certain: frozenset[int] = frozenset(np.flatnonzero(certain).tolist())
-        n = self.n_slots - len(self.certain)
-        chosen: Any = (inclusion > 0) & ~certain
-        if chosen.all():
-            chosen = slice(None)
-        free = float(weights[chosen].sum())
-        # A slot whose stream is always active is picked by that stream's weight, the other slots in equal parts.
-        self.part: float = free / n if n else 0.0
-        self.scale: float = n / free if n else 0.0
-        self.heavy: list[tuple[int, float]] = []
-        self.table: Table | None = None
-        if n and free:
-            theta = np.zeros(len(weights))
-            theta[chosen] = odds(inclusion[chosen], n)
-            # A draw that falls on an active stream is repeated; where that is nearly all, the heavy are listed.
-            if theta @ (1 - inclusion) < 0.05 * theta.sum():
-                heavy = np.flatnonzero((inclusion > 0.5) & ~certain)
-                self.heavy = list(zip(heavy.tolist(), theta[heavy].tolist(), strict=True))
-                theta[heavy] = 0.0
-            self.table = Table(len(weights), theta) if theta.any() else None
-
-    def share(self, stream: int) -> float:
-        """How much of the active set is a stream."""
-        inclusion = 1.0 if stream in self.certain else float(self.weights[stream]) * self.scale
-        return inclusion / self.n_slots
 
 
 class SingleActive(Schedule):
