@@ -247,7 +247,9 @@ class SingleActive(Schedule):
     def _weigh_slots(self) -> None:
         """Find what each slot is picked with; a new version of the picks where that has changed."""
         law = self.law
-        weights = np.full(self.prepared.n_slots, law.part)
+        # Where all are certain, a slot whose stream did not open is drawn too: one that is missing is to enter there.
+        part = law.part or (float(law.weights[self.missing].mean()) if self.missing else 0.0)
+        weights = np.full(self.prepared.n_slots, part)
         closed = set(range(len(weights))) - set(self.open_slots)
         for slot, stream in enumerate(self.members):
             if slot in closed or stream < 0:

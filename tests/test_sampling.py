@@ -805,6 +805,29 @@ def test_light_streams_take_the_slots_of_heavy_barren_ones(n_active, heavy, barr
     assert list(islice(rest, 1000)) == list(islice(stream, 1000))
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("n_active", "n_broken", "weights"), [(2, 1, 3 * [1]), (5, 3, 6 * [1]), (5, 3, [10, 1, 1, 1, 1, 1])]
+)
+def test_the_slot_of_a_stream_that_does_not_open_goes_to_another(n_active, n_broken, weights, seed, blocks):
+    def broken():
+        raise OSError("broken")
+
+    count = len(weights)
+    streams = n_broken * [broken] + endless(count)[n_broken:]
+    mux = stochastic_mux(streams, n_active, 2, weights=weights, mode="single_active", seed=seed)
+    stream, rests, drawn = mux(), [], []
+    while len(drawn) < 1200:
+        try:
+            drawn.append(next(stream))
+        except OSError:
+            rests.append((len(drawn), resume(mux, stream.state_dict())()))
+    shares = np.bincount(drawn[200:]) / 1000
+    assert abs(shares[n_broken:] - 1 / (count - n_broken)).max() < 0.15
+    at, rest = rests[-1]
+    assert list(islice(rest, 200)) == drawn[at : at + 200]
+
+
 @pytest.mark.parametrize("weights", [None, [1, 2, 3, 4], [1, 0, 0, 9], [97, 1, 1, 1], [50, 48, 1, 1]])
 @pytest.mark.parametrize("n_active", [1, 2, 3, 4])
 @pytest.mark.parametrize("mode", MODES)
