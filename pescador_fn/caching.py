@@ -131,7 +131,7 @@ def cache(factory: Factory[T], size: int, prob: float = 0.5, *, seed: int | None
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind.
-        ValueError: when built, if ``size < 1`` or ``prob`` is not in [0, 1].
+        ValueError: when built, if ``size < 1``, ``prob`` is not in [0, 1] or ``seed`` is negative.
 
     Source: McFee et al., pescador 3.0, ``maps.cache``.
 

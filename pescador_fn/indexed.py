@@ -207,10 +207,11 @@ def rows(data: Indexable[T]) -> Node[T]:
     Args:
         data: anything with ``[]``, and ``len`` or ``shape``: an array, a memory map, a list, an h5py or zarr array, a
             dataset. It is not copied, and is not to change. Its length is read where a stream is opened. In a worker
-            process a memory map is mapped again; other data is sent there.
+            process a memory map is mapped again; other data is sent there, which that of h5py cannot be.
 
     Raises:
-        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict or a table.
+        TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict or a table;
+            or if it is a string.
 
     Source: the sequential sampler of PyTorch.
 
@@ -233,7 +234,7 @@ def draws(data: Indexable[T], *, replace: bool = True, seed: int | None = None) 
     Args:
         data: anything with ``[]``, and ``len`` or ``shape``: an array, a memory map, a list, an h5py or zarr array, a
             dataset. It is not copied, and is not to change. Its length is read where a stream is opened. In a worker
-            process a memory map is mapped again; other data is sent there.
+            process a memory map is mapped again; other data is sent there, which that of h5py cannot be.
         replace: draw without end, each draw independent of the others; nothing, if there are no rows. Else every row
             comes once, and the stream ends; where a mux or `cycle` opens it again, it has another order. Up to 65,536
             rows every order is equally likely; the orders of more are those of a keyed permutation, which look it.
@@ -241,7 +242,7 @@ def draws(data: Indexable[T], *, replace: bool = True, seed: int | None = None) 
 
     Raises:
         TypeError: when built, if ``data`` has no ``len`` and ``[]``, or does not number its rows, as a dict or a table;
-            or if ``replace`` is no bool or ``seed`` no integer.
+            or if it is a string, ``replace`` no bool or ``seed`` no integer.
         ValueError: when built, if ``seed`` is negative.
 
     Source: for many rows without replacement, Black and Rogaway, Ciphers with arbitrary finite domains, 2002.

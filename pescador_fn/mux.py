@@ -248,16 +248,17 @@ def shuffled_mux(
 
     Args:
         factories: ``k >= 1`` zero-argument callables, or a mapping of names to them. A lazy sequence is indexed only.
-        weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; a mapping by name where
-            ``factories`` is one; a function of the number of draws so far, read at multiples of 1,024 draws, where
-            the mux ends when all streams that have weight have ended; ``None`` for equal shares.
+        weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; or by name in a mapping, where
+            ``factories`` is one; a function of the number of draws so far, read at multiples of 1,024 draws, with
+            which the mux ends when all streams that have weight have ended; ``None`` for equal shares.
         on_exhausted: what becomes of a stream that ends: ``"restart"`` opens it again, with other randomness, and draws
             from it at once; ``"drop"`` leaves it out; ``"stop"`` ends the mux.
         seed: fixes the whole stream below this mux. ``None`` takes fresh entropy at each call.
 
     Raises:
-        TypeError: when built, if ``factories`` or ``seed`` are of the wrong kind.
-        ValueError: when built, if ``k == 0``, ``weights`` do not fit or ``on_exhausted`` is unknown.
+        TypeError: when built, if ``factories``, ``weights`` or ``seed`` are of the wrong kind.
+        ValueError: when built, if ``k == 0``, ``weights`` do not fit, ``on_exhausted`` is unknown or ``seed`` is
+            negative; when run, if what a function of weights returns does not fit.
 
     Source: McFee et al., pescador 3.0, ``ShuffledMux``.
 

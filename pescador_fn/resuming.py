@@ -54,9 +54,9 @@ def resume(factory: Factory[T], state: Mapping[str, Any]) -> Node[T]:
     """Go on where a stream stood when ``state_dict`` was called: the very next item, and all that follow.
 
     Nothing of the items is in a state. What is open is opened again, and pulled as often as it had been before: of a
-    `stochastic_mux` about ``n_active * rate`` items, however many had passed; of a `shuffle` or a `cache` what came
-    since a note that is older than all it holds, and notes are spaced in time, so that they cost at most two hundredths
-    of it; of what was made by `lift`, all. Sources that take ``start``, `rows` and `draws` are not
+    `stochastic_mux` about ``n_active * rate`` items, however many had passed; of a `shuffle`, a `cache` or an
+    `unbatch`, what came since a note that is older than all it holds (notes are so far apart that they cost at most a
+    fiftieth of the time); of what was made by `lift`, all. Sources that take ``start``, `rows` and `draws` are not
     pulled again. The streams can be saved and resumed in their turn.
 
     Where a mux has its factories by name, streams that are not open may have been added or removed since, but not to or

@@ -142,7 +142,7 @@ def shuffle(factory: Factory[T], buffer_size: int, *, seed: int | None = None) -
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind.
-        ValueError: when built, if ``buffer_size < 1``.
+        ValueError: when built, if ``buffer_size < 1`` or ``seed`` is negative.
 
     >>> list(shuffle(range(8).__iter__, 4, seed=0)())
     [2, 4, 0, 3, 5, 1, 7, 6]

@@ -230,7 +230,8 @@ def source(fn: Callable[..., Iterable[T]]) -> SourceFunction[T]:
         fn: any function that returns an iterable; most often a generator function.
 
     Raises:
-        TypeError: if ``rng`` is not keyword-only; and, when the result is called, if the arguments do not fit ``fn``.
+        TypeError: if ``fn`` is not callable or ``rng`` not keyword-only; and, when the result is called, if the
+            arguments do not fit ``fn``.
 
     Source: McFee et al., pescador 3.0, ``streamable``.
 

@@ -57,17 +57,21 @@ def stochastic_mux(
     proportion to ``weights[i]`` times the mean of what it gives at a time; where no stream is open twice, somewhat
     more, since it comes back sooner. A stream that gives nothing when it is opened is left out from then on.
 
+    A stream that comes back is opened again, at its start. So of one that is read in order, only about the first
+    ``rate`` items are met: let it draw at random, or give ``rate=None``.
+
     Args:
         factories: ``k >= 1`` zero-argument callables, or a mapping of names to them. A lazy sequence is indexed only.
         n_active: the most streams open at a time, from 1 to ``2**24``. Streams of weight 0 shrink the set.
-        rate: mean number of items that an activation gives, ``>= 1``, fractions allowed; ``None`` runs every stream to
-            its end.
-        weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; a mapping by name where
+        rate: mean number of items that an activation gives, from 1 to 1e9, fractions allowed; ``None`` runs every
+            stream to its end.
+        weights: shape ``(k,)``, unitless, ``>= 0``, not all zero, divided by their sum; or by name in a mapping, where
             ``factories`` is one; ``None`` for equal shares; a function of the number of draws so far, read at multiples
             of 1,024 draws, except in ``"single_active"``; a stream of weight 0 may have some later, but the mux ends
             where all that have weight have ended.
         mode: ``"with_replacement"`` activates by weight alone, so that a stream may be open twice;
-            ``"single_active"`` has no stream open twice, and ones of weight above ``1 / n_active`` open all the time;
+            ``"single_active"`` has no stream open twice, and opens one whose share is above ``1 / n_active`` again at
+            once after each quota;
             ``"exhaustive"`` opens every stream of positive weight once, draws by the weights of the open ones, and
             ends.
         dist: the law of the number of items of an activation: ``"constant"``; ``"poisson"``, ``1 + Poisson(rate - 1)``;
@@ -76,8 +80,9 @@ def stochastic_mux(
 
     Raises:
         TypeError: when built, if an argument is of the wrong kind.
-        ValueError: when built, if ``k == 0``, ``n_active`` is out of range, ``rate < 1``, ``weights`` do not fit,
-            ``mode`` or ``dist`` is unknown, or, outside ``"with_replacement"``, ``n_active > k``.
+        ValueError: when built, if ``k == 0``, ``n_active`` or ``rate`` is out of range, ``weights`` do not fit,
+            ``mode`` or ``dist`` is unknown, ``seed`` is negative, or, outside ``"with_replacement"``, ``n_active > k``;
+            when run, if what a function of weights returns does not fit.
 
     Source: McFee et al., pescador 3.0, ``StochasticMux``; Chen, Dempster and Liu, 1994, for ``"single_active"``.
 

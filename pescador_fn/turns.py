@@ -181,7 +181,7 @@ def round_robin_mux(
 
     Raises:
         TypeError: when built, if ``factories`` or ``seed`` are of the wrong kind.
-        ValueError: when built, if ``k == 0`` or ``mode`` is unknown.
+        ValueError: when built, if ``k == 0``, ``mode`` is unknown or ``seed`` is negative.
 
     Source: McFee et al., pescador 3.0, ``RoundRobinMux``.
 
