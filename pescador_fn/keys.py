@@ -79,7 +79,7 @@ def tuples(factory: Factory[Mapping[Any, Any]], *keys: Any) -> Node[tuple[Any, .
         keys: at least one; a tuple has one value for each, in this order.
 
     Raises:
-        TypeError: when built, if ``factory`` is not a factory or a key cannot be one.
+        TypeError: when built, if ``factory`` is not a factory or a key cannot be one; at an item that has no keys.
         ValueError: when built, without keys.
         KeyError: at an item that lacks a key.
 
@@ -141,7 +141,7 @@ def keras_tuples(
         outputs: likewise.
 
     Raises:
-        TypeError: when built, if ``factory`` is not a factory or a key is not a string.
+        TypeError: when built, if ``factory`` is not a factory or a key is not a string; at an item that has no keys.
         ValueError: when built, if both are ``None``, or one is an empty list.
         KeyError: at an item that lacks a key.
 
