@@ -709,7 +709,7 @@ def test_a_shutdown_by_the_handler_of_a_signal(engine):
 
 
 @pytest.mark.parametrize("engine", SHARED)
-def test_a_stream_that_begins_while_others_are_shut_down(engine, within_seconds):
+def test_a_stream_that_begins_while_others_are_shut_down(engine):
     """Another thread ends the first, which takes its time; the second lives on, or is a thread: they come last."""
     perhaps_not = nullcontext() if "process" in engine else suppress(RuntimeError)
     for pause in (0.0, 0.0, 0.05, 0.1):
