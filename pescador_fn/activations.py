@@ -88,8 +88,7 @@ class Activations(Loop[T]):
 
     def reopen(self) -> None:
         """Open again what a state says was open."""
-        while self.past:
-            slot, (found, past, n) = next(iter(self.past.items()))
+        for slot, (found, past, n) in [*self.past.items()]:  # as `Slots.reopen`
             try:
                 items, owner, running = past.open()
             except Exception:  # what does not open again has ended, as under any stage

@@ -198,9 +198,8 @@ class Slots(dict[int, Iterator[Any]]):
 
     def reopen(self) -> None:
         """Open again what a state says was open."""
-        while self.past:
-            index, past = next(iter(self.past.items()))
-            items, owner, running = past.open()
+        for index in [*self.past]:  # the first again and again would be looked for behind all that have left the dict
+            items, owner, running = self.past[index].open()
             self.children[index] = owner, running
             self.stateful |= running is not None
             self.put(index, items)
