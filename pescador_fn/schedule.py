@@ -119,26 +119,26 @@ class Schedule:
     def save(self, opened: set[int]) -> dict[str, Any]:
         """Where it stands, as plain data; ``opened`` are the slots whose streams are open."""
         key = self.node.of.key
-        shut = [slot for slot in range(self.prepared.n_slots) if slot not in self.open_slots]
+        shut, laid = [slot for slot in range(self.prepared.n_slots) if slot not in self.open_slots], set(self.laid)
         waiting = [[slot, key(found[0]), *found[1:]] for slot, found in enumerate(self.first) if found is not None]
         in_slots = [(slot, stream) for slot, stream in enumerate(self.in_slots) if slot not in opened and stream >= 0]
         return {
             "number": self.number,
             "dead": list(map(key, sorted(self.dead))),
             "shut": shut,
-            "unlaid": [slot for slot in shut if slot not in self.laid],
+            "unlaid": [slot for slot in shut if slot not in laid],
             "first": waiting,
             "unopened": [[slot, key(stream)] for slot, stream in in_slots if self.first[slot] is None],
         }
 
     def load(self, state: dict[str, Any], loader: Loader, streams: dict[int, int]) -> None:
         """Stand where ``save`` was called; ``streams`` are those that are open, by slot."""
-        parts = self.node.of
+        parts, shut, unlaid = self.node.of, set(state["shut"]), set(state["unlaid"])
         self.drop_candidates()
         self.at = state["number"]
         self.dead = set(loader.indices(parts, state["dead"]))
-        self.open_slots = dict.fromkeys(slot for slot in range(self.prepared.n_slots) if slot not in state["shut"])
-        self.laid = [slot for slot in range(self.prepared.n_slots) if slot not in state["unlaid"]]
+        self.open_slots = dict.fromkeys(slot for slot in range(self.prepared.n_slots) if slot not in shut)
+        self.laid = [slot for slot in range(self.prepared.n_slots) if slot not in unlaid]
         self.first = [None] * self.prepared.n_slots
         for slot, name, number, quota in state["first"]:
             streams[slot] = loader.index(parts, name)
