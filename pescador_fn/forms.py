@@ -44,6 +44,7 @@ Reader = Callable[[Rows], Any]
 
 TRIES = 8  # forms that are learnt for one stream
 WIDEST, DEEPEST = 256, 16  # parts of a row, and how many are inside one another
+LARGE = 2**24  # bytes of an array, from which on its memory costs more than its order: numpy asks for huge pages
 
 
 class Misfit(ValueError):  # noqa: N818, as one says it
@@ -186,7 +187,7 @@ class _Writer:
         return f"{name}_made"
 
     def arrays(self, part: Any, name: str, first: str, depth: int) -> str:
-        """Arrays, whose bytes are joined: no way of numpy's is as fast, but for those without dimensions."""
+        """Arrays, whose bytes are joined: no way of numpy's is as fast, but for what is large or has no dimensions."""
         dtype, length = self.knows(part.dtype), f"{name}_length"
         look = f"type({name}) is ndarray"
         if not part.ndim:
@@ -202,11 +203,14 @@ class _Writer:
             self.before.append(f"{length} = {first}.shape")
             column = self.column(name, depth, f"{look} and {name}.shape == {length}")
             length = f"*{length}"
-        return self.make(name, f"ndarray((n, {length}), {dtype}, join({column}))", part.nbytes)
+        made = f"ndarray((n, {length}), {dtype}, join({column}))"
+        if part.nbytes >= LARGE // 1024:  # of smaller ones, it would take too many
+            made += f" if n * {column}[0].nbytes < {LARGE} else stack({column})"
+        return self.make(name, made, part.nbytes)
 
 
 _NAMED: tuple[Any, ...] = (type, len, dict, tuple, bool, int, float, str, bytearray, ndarray, collate, Misfit)
-_KNOWN = {each.__name__: each for each in _NAMED} | {"array": np.array, "join": bytearray().join}
+_KNOWN = {each.__name__: each for each in _NAMED} | {"array": np.array, "join": bytearray().join, "stack": np.stack}
 
 # Thousands of streams have rows of few forms, and to compile one takes as long as to make 25 batches.
 _compiled = lru_cache(partial(compile, filename="<the form of a batch>", mode="exec"))

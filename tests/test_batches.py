@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import stats
 
-from pescador_fn import batch, cache, map_items, resume, seeded, shuffle, take, tape, unbatch
+from pescador_fn import batch, cache, forms, map_items, resume, seeded, shuffle, take, tape, unbatch
 from pescador_fn.collate import collate
 from pescador_fn.forms import ODD, Collator, Misfit, form_of
 
@@ -369,6 +369,24 @@ def test_batches_are_writable_and_their_own(how, n):
     made[...] = -1
     for row, copy in zip(rows, before, strict=True):
         np.testing.assert_array_equal(row, copy)
+
+
+@pytest.mark.parametrize("shape", [(64,), (4, 16), (2, 3, 5)])
+def test_large_batches_are_what_small_ones_are(monkeypatch, shape):
+    monkeypatch.setattr(forms, "LARGE", 2048)
+    rows = [{"x": np.random.default_rng(i).random(shape), "y": i} for i in range(40)]
+    rows[9]["x"] = np.asfortranarray(rows[9]["x"])
+    for size in (2, 8, 20):  # below 2,048 bytes and above
+        made = list(batch(rows.__iter__, size)())
+        for k, one in enumerate(made):
+            here = rows[k * size : (k + 1) * size]
+            assert np.array_equal(one["x"], np.stack([row["x"] for row in here]))
+            assert (one["x"].dtype, one["y"].tolist()) == (np.dtype(float), [row["y"] for row in here])
+            assert one["x"].flags.writeable
+            assert not any(np.shares_memory(one["x"], row["x"]) for row in here)
+    rows[30]["x"] = np.zeros(7)
+    with pytest.raises(ValueError, match=r"\['x'\] has shape .* at position 0 and \(7,\) at position 10"):
+        list(batch(rows.__iter__, 20)())
 
 
 def test_a_buffer_that_a_source_fills_again_and_again():
