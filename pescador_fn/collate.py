@@ -197,12 +197,12 @@ def _joinable(one: Any, other: Any) -> bool:
 def _collate_scalars(rows: Sequence[Any], kinds: set[type], axis: int | None, path: Path) -> Any:
     if axis is not None:
         raise ValueError(f"{_where(path)} is {show(rows[0])}, which has no axis {axis} to join along; use axis=None")
-    for position, row in enumerate(rows):
-        if isinstance(row, Mapping | tuple):
-            raise TypeError(
-                f"{_where(path)} is {show(rows[0])} at position 0 and {show(row)} at position {position}; "
-                "yield items of one form"
-            )
+    if any(issubclass(kind, Mapping | tuple) for kind in kinds):
+        position, row = next((k, row) for k, row in enumerate(rows) if isinstance(row, Mapping | tuple))
+        raise TypeError(
+            f"{_where(path)} is {show(rows[0])} at position 0 and {show(row)} at position {position}; "
+            "yield items of one form"
+        )
     if all(issubclass(kind, _NUMBER) for kind in kinds) and np.timedelta64 not in kinds:  # which numpy calls a number
         made = np.array(rows)
         if made.dtype.kind == "f" and all(issubclass(kind, int | np.integer) for kind in kinds):
