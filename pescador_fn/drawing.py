@@ -67,7 +67,7 @@ class Words:
 class Table:
     """A discrete law over ``n`` indices by its cumulative weights; ``None`` for equal ones."""
 
-    __slots__ = ("cumulative", "guide", "ids", "largest", "n", "total", "weights")
+    __slots__ = ("asked", "cumulative", "guide", "ids", "largest", "n", "total", "weights")
 
     def __init__(self, n: int, weights: Floats | None) -> None:
         self.n: int = n
@@ -76,6 +76,7 @@ class Table:
         self.ids: Ints | None = None
         self.total: float = float(n)
         self.guide: Any = None
+        self.asked: int = 0  # numbers looked for before there was a guide
         if weights is not None:
             # Only what can be drawn is in the table, so that rounding never picks a zero weight.
             if not weights.all():
@@ -88,9 +89,13 @@ class Table:
         """One index for each uniform number."""
         if self.weights is None:
             return (u * self.n).astype(np.int64)
-        if len(self.cumulative) <= 8 or (len(u) < 1024 and self.guide is None):
+        n = len(self.cumulative)
+        if self.guide is None:
+            self.asked += len(u)
+        # A guide takes as long to make as to find about as many numbers as it is made of without one.
+        if n <= 8 or (self.guide is None and (len(u) < 1024 or self.asked < min(n, 2**16))):
             found = self.cumulative.searchsorted(u * self.total, side="right")
-            found = np.minimum(found, len(self.cumulative) - 1)
+            found = np.minimum(found, n - 1)
         else:
             found = self._guided(u)
         return found if self.ids is None else self.ids[found]
