@@ -6,7 +6,9 @@ outsider with odds theta" keeps that law. The odds are found by iteration; each 
 present odds give, from the law of the number of successes in independent trials (a product of small polynomials).
 
 Light indices (inclusion below a third) enter by power sums, of which few matter; heavy ones, of which there are at
-most ``3 n``, by multiplying out, since the power series loses its digits where inclusions are near 1.
+most ``3 n``, by multiplying out, since the power series loses its digits where inclusions are near 1. That takes
+``n ** 2`` steps; where the number of successes is spread widely, the same comes from the few values of its
+characteristic function that are not nothing.
 
 Source: Chen, Dempster and Liu, Weighted finite population sampling to maximize entropy, 1994.
 """
@@ -31,6 +33,7 @@ Floats: TypeAlias = "NDArray[np.float64]"
 _HEAVY = 1 / 3
 _CLOSE = 1e-11
 _PART = 65536  # indices worked on at a time
+_SPREAD = 400.0  # the variance of the number of successes from which on the characteristic function serves
 
 
 def split_certain(weights: Floats, n_active: int) -> tuple[NDArray[np.bool_], Floats]:
@@ -68,10 +71,11 @@ def odds(inclusion: Floats, n: int) -> Floats:
     if np.ptp(inclusion) < 1e-15:
         return theta
     heavy = inclusion >= _HEAVY
+    many = float(heavy.sum()) ** 2 > 32 * len(theta) and inclusion @ (1 - inclusion) >= _SPREAD
     step, before = 1.0, float("inf")
     for _ in range(200):
         off = 0.0
-        for part, inside, outside in _inclusions(theta, n, heavy):
+        for part, inside, outside in _of_many(theta, n) if many else _inclusions(theta, n, heavy):
             ratio = inclusion[part] / (1 - inclusion[part]) * outside / inside
             off = max(off, float(np.abs(ratio - 1).max()))
             theta[part] *= ratio**step
@@ -99,6 +103,33 @@ def _inclusions(theta: Floats, n: int, heavy: NDArray[np.bool_]) -> Iterator[tup
     for part in parts:
         if len(theta[part]):
             yield part, *_without_light(theta[part], both, n)
+
+
+def _of_many(theta: Floats, n: int) -> Iterator[tuple[Any, Floats, Floats]]:
+    """The same from integrals of the characteristic function, as sums of trapezoids.
+
+    In units of ``scale`` it is below ``exp(-t**2 / 2.1)`` as far as the sums go, and nothing beyond; what a step of 0.4
+    lets in from other sizes of sets is 15 deviations away.
+    """
+    parts = [slice(start, start + _PART) for start in range(0, len(theta), _PART)]
+    scale = sum(float((theta[part] / (1 + theta[part]) ** 2).sum()) for part in parts) ** -0.5
+    turns = [complex(np.exp(0.4j * k * scale)) for k in range(25)]
+    terms = []
+    for k, turn in enumerate(turns):
+        size, angle = 0.0, -0.4 * k * scale * n
+        for part in parts:
+            win = theta[part] / (1 + theta[part])
+            size += np.log1p(2 * (turn.real - 1) * win * (1 - win)).sum() / 2
+            angle += np.arctan(win * turn.imag / (1 + win * (turn.real - 1))).sum()
+        terms.append(np.exp(complex(size, angle)) * (2 if k else 1))
+    for part in parts:
+        some = theta[part]
+        inside, outside = np.zeros_like(some), np.zeros_like(some)
+        for turn, term in zip(turns, terms, strict=True):
+            others = term / (1 + some * turn)
+            inside += (turn * others).real
+            outside += others.real
+        yield part, some * inside, outside
 
 
 def _light(heavy: NDArray[np.bool_], start: int) -> Any:

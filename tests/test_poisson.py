@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pescador_fn import poisson
 from pescador_fn.poisson import odds, split_certain
 
 
@@ -221,3 +222,18 @@ def test_enumeration_itself():
     sets, chances = law_of(np.ones(5), 2)
     assert len(sets) == comb(5, 2)
     assert chances.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "n"), [(3000, 1500), (6000, 1500), (2000, 1700)])
+def test_the_odds_of_a_large_set_are_those_of_either_way(monkeypatch, count, n):
+    inclusion = scaled(1 + np.random.default_rng(0).random(count) ** 3 * (0.1 if n >= count / 2 else 20), n)
+    found = []
+    for spread in (0.0, np.inf):
+        monkeypatch.setattr(poisson, "_SPREAD", spread)
+        found.append(odds(inclusion, n))
+    many, few = found
+    assert np.ptp(np.log(many / few)) < 1e-10
+    which = [int(inclusion.argmin()), int(inclusion.argmax()), 7]
+    inside, outside = inclusion_by_leaving_out(many, n, which)
+    assert inside == pytest.approx(inclusion[which], rel=1e-9)
+    assert outside == pytest.approx(1 - inclusion[which], rel=1e-9)
