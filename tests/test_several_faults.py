@@ -409,3 +409,29 @@ def test_a_stuck_thread_is_left_behind():
     free.set()
     assert took.seconds < 0.6
     assert Path("/proc/self").exists()
+
+
+def test_too_few_descriptors_for_the_workers_are_an_error():
+    """ZeroMQ would end the process, so it is not let so far."""
+    program = program_of("""
+import resource
+import elsewhere
+from pescador_fn import parallel, round_robin_mux, shutdown
+pipeline = round_robin_mux([elsewhere.stream(3, -1, None) for _ in range(6)])
+items, most = list(pipeline()), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for limit in range(3, 100):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    try:
+        assert list(parallel(pipeline, 3)()) == items
+    except OSError as error:
+        print(limit, error)
+    else:
+        print("enough")
+        break
+    finally:
+        shutdown()
+""")
+    lines, errors = program.communicate()
+    *refused, last = lines.splitlines()
+    assert (last, errors) == ("enough", "")
+    assert "raise its limit (ulimit -n)" in refused[-1]

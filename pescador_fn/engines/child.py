@@ -81,6 +81,7 @@ class Worker:
         global _names  # a counter
         self.settings: launch.Settings = launch.settings()
         portable = launch.portable
+        launch.check_room(sum(not (worker.greeted or worker.ended) for worker in workers()))
         read, self.pipe = os.pipe()
         try:
             read = launch.apart(read)

@@ -18,6 +18,7 @@ that reads the pipe, a socket file in a private directory.
 from __future__ import annotations
 
 import _thread
+import errno
 import fcntl
 import importlib
 import marshal
@@ -27,15 +28,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Birth", "Settings", "apart", "bound_to", "importing", "portable", "settings", "start", "tell"]
+__all__ = ["Birth", "Settings", "apart", "bound_to", "check_room", "importing", "portable", "settings", "start", "tell"]
 
 portable: bool = sys.platform != "linux"  # whether to do without what only Linux has; the tests force it
 importing: bool = False  # in a worker: whether a factory is being unpickled, and modules are imported for it
 
 Settings = tuple[Any, ...]
+
+ROOM = 16  # descriptors, of which the start of a worker takes at most 13
 
 # Every thread of a numerical library in every worker would be many more threads than cores.
 _ONE_THREAD = (
@@ -80,6 +84,32 @@ def settings() -> Settings:
     except OSError:  # it has been removed
         folder = None
     return sys.executable, tuple(sys.path), folder, dict(os.environ), portable
+
+
+def check_room(n_coming: int) -> None:
+    """See that enough descriptors can be opened for one worker more, and for ``n_coming`` that are yet to come in.
+
+    Where ZeroMQ cannot open one that it needs, it ends the process.
+
+    Raises:
+        OSError: if there are too few.
+    """
+    n = ROOM + n_coming
+    taken: list[int] = []
+    try:
+        taken += os.pipe()
+        while len(taken) < n:
+            taken.append(os.dup(taken[0]))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise OSError(
+            errno.EMFILE,
+            f"parallel: no worker can be started, since this process may open fewer than {n} files more; "
+            "raise its limit (ulimit -n), or close some",
+        ) from None
+    finally:
+        deque(map(os.close, taken), maxlen=0)
 
 
 def apart(fd: int) -> int:
