@@ -134,6 +134,8 @@ class Links(Running[T]):
 
     def _save_open(self, saver: Saver) -> Any:
         """The open stream, and how often it was called; ``None`` also for a generator that has raised."""
+        if self.ended:  # closed with what was open
+            return None
         if isinstance(self.past, tuple):
             return [self.past[0].save(saver), self.past[1]]
         if self.past is not None:

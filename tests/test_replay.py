@@ -311,6 +311,14 @@ def test_a_pure_pipeline_is_verified(name, blocks, data, n, seed):
     assert shown(outcomes(resume(factory, state)())) == rest
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_stream_that_take_has_ended_is_verified(name):
+    """What was open below is closed by then."""
+    factory = take(seeded(grow(Tree(name, [5] * ROWS[name].n), all_sorts), 0), 2)
+    state = saved(factory, 3, verify=True)
+    assert pulls(resume(factory, state)()) == []
+
+
 def test_thirty_open_streams_are_verified():
     factory = shuffled_mux([noise(k, None) for k in range(30)], seed=0)
     state = saved(factory, 500, verify=True)
