@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+import tracemalloc
 from functools import partial
 
 import elsewhere
@@ -417,3 +418,22 @@ def test_items_come_as_large_as_they_are():
     for one, other in zip(found, pulls(mux(), 40), strict=True):
         np.testing.assert_equal(one, other)
         assert one["x"].flags.writeable
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_was_sent_is_not_kept_until_garbage_is_collected(n_workers, no_gc):
+    large = np.ones(2**20)
+
+    def first():
+        yield large[0]
+
+    pipeline = parallel(chain_mux([first, first]), n_workers)
+    assert list(pipeline()) == [1, 1]
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            assert list(pipeline()) == [1, 1]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < large.nbytes

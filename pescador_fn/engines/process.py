@@ -277,6 +277,7 @@ class InProcess(Delivery[T]):
 
     def close(self) -> None:
         self.over = True
+        self.pickled = None
         self.let_go()
         worker, self.worker = self.worker, None
         if worker is not None and self.owner == os.getpid():

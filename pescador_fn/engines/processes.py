@@ -252,6 +252,7 @@ class Processes(Hands):
             self.team.cut = False
 
     def stop(self) -> None:
+        self.pickled = None  # it may be large, and the team is left to the collector of cycles
         workers = []
         for hand in self.processes:
             worker, hand.worker = hand.worker, None
