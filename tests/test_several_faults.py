@@ -27,7 +27,7 @@ from pescador_fn import (
     shutdown,
     stochastic_mux,
 )
-from pescador_fn.engines import child, hands, slabs
+from pescador_fn.engines import child, hands, pool, slabs
 from pescador_fn.errors import RemoteTraceback
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -219,6 +219,14 @@ def raise_once(patch, owner, name, at, error):
         return real(*args)
 
     patch.setattr(owner, name, raising)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", ["_reap", "_let_go", "_close_files"])
+def test_an_interrupt_while_a_worker_is_dropped_leaves_nothing(step, means, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_once(patch, child.Worker, step, 0)
+        pool.borrow()
 
 
 @pytest.mark.parametrize("engine", ["process", "thread"])

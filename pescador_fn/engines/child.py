@@ -279,7 +279,10 @@ class Worker:
 
     def __del__(self, is_late: Callable[[], bool] = sys.is_finalizing) -> None:
         if not self.let_go and not is_late():
-            self.kill()
+            try:
+                self.kill()
+            finally:  # a signal may have cut it short
+                self.kill()
 
 
 def workers() -> list[Worker]:
