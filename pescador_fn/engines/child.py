@@ -19,7 +19,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pescador_fn.engines.launch as launch
-from pescador_fn.engines.context import forget_sockets, new_socket
+from pescador_fn.engines.context import forget_sockets, listen, new_socket
 from pescador_fn.engines.slabs import Control, Reader, anonymous_file
 
 if TYPE_CHECKING:
@@ -107,18 +107,13 @@ class Worker:
         self.socket = new_socket()
         if portable:
             self.folder = tempfile.mkdtemp(prefix="pescador_fn_")  # mode 0700
-            address = f"ipc://{self.folder}/{_names}"
-        else:
-            # Nobody but this child is let in: a pair takes the first that comes.
-            self.socket.setsockopt(zmq.IPC_FILTER_PID, self.process.pid)
-            address = f"ipc://@pescador_fn/{self.pid}/{_names}/{os.urandom(8).hex()}"
-        self.socket.bind(address)
+        address, key = listen(self.socket, self.process.pid, str(_names), self.folder)
         self.poller: zmq.Poller = zmq.Poller()
         self.poller.register(self.socket, zmq.POLLIN)
         if self.pidfd >= 0:
             self.poller.register(self.pidfd, zmq.POLLIN)
         with suppress(BrokenPipeError):  # dead already, which the first wait finds
-            launch.tell(self.pipe, address, self.memory)
+            launch.tell(self.pipe, address, key, self.memory)
 
     # Messages.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import zmq
 
-__all__ = ["forget_sockets", "new_socket", "take_context"]
+__all__ = ["forget_sockets", "listen", "new_socket", "take_context"]
 
 _lock = threading.Lock()
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -27,6 +28,32 @@ def new_socket() -> Any:
     socket.linger = 0
     socket.set_hwm(0)
     return socket
+
+
+def listen(socket: Any, pid: int, name: str, folder: str | None) -> tuple[str, bytes]:
+    """Listen for one process, as a pair takes the first that comes: the address, and a key where that is needed."""
+    key = b""
+    if folder is None:
+        import zmq
+
+        socket.setsockopt(zmq.IPC_FILTER_PID, pid)
+        address = f"ipc://@pescador_fn/{os.getpid()}/{name}/{os.urandom(8).hex()}"
+    else:
+        key = _keyed(socket)
+        address = f"ipc://{folder}/{name}"
+    socket.bind(address)
+    return address, key
+
+
+def _keyed(socket: Any) -> bytes:
+    """Let in only who has a key; the key."""
+    import zmq
+
+    if not zmq.has("curve"):  # a ZeroMQ that was built without it
+        return b""
+    key, secret = zmq.curve_keypair()
+    socket.curve_secretkey, socket.curve_server = secret, True
+    return key
 
 
 def take_context() -> zmq.Context[zmq.Socket[bytes]] | None:

@@ -12,7 +12,7 @@
 
 No fork, so no lock or thread is inherited half-way, and no main guard is needed: nothing is imported but this library.
 Where the system lacks one of Linux's means, the portable one beside it is used: an unlinked file for memory, a thread
-that reads the pipe, a socket file in a private directory.
+that reads the pipe, a socket file in a private directory and a key that is told through the pipe.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Birth:
         return self.process
 
 
-def tell(pipe: int, address: str, memory: int) -> None:
+def tell(pipe: int, address: str, key: bytes, memory: int) -> None:
     """Write to a child what it needs to know."""
     told = marshal.dumps(
         {
@@ -186,6 +186,7 @@ def tell(pipe: int, address: str, memory: int) -> None:
             "path": [str(entry) for entry in sys.path],
             "package": str(Path(__file__).parent.parent),
             "address": address,
+            "key": key,
             "memory": memory,
             "portable": portable,
         }

@@ -22,6 +22,9 @@ class Line:
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.PAIR)
         self.socket.set_hwm(0)
         self.socket.linger = 1000
+        if told["key"]:
+            self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
+            self.socket.curve_serverkey = told["key"]
         self.socket.connect(told["address"])
 
     def send(self, number: int, word: str, runs: list[Any] | None = None, extra: Any = None, body: bytes = b"") -> None:
