@@ -28,8 +28,11 @@ _FUNCTIONS = ("fn", "predicate", "weights")  # the options of stages that are ca
 def is_busy(running: Any) -> bool:
     """Whether a thread is within a pull of ``running``; to be called by the method that its user calls."""
     stages = [running]
-    for stage in stages:  # a generator, the common case of what is held, is told by its type, in the least time
-        stages += [held for held in stage.held() if type(held) is not GeneratorType and hasattr(held, "held")]
+    for stage in stages:
+        slots = getattr(stage, "slots", None)
+        if slots is None or slots.stateful:  # else none of the streams of a mux is a stage: there may be thousands
+            # A generator, the common case of what is held, is told by its type, in the least time.
+            stages += [held for held in stage.held() if type(held) is not GeneratorType and hasattr(held, "held")]
     known = {id(one) for stage in stages for one in (stage, getattr(stage, "slots", None)) if one is not None}
     codes = {code for stage in stages for code in _codes(stage)}
     for frame in _frames():
